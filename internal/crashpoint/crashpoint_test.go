@@ -38,7 +38,7 @@ func TestHit(t *testing.T) {
 		t.Run(c.at, func(t *testing.T) {
 			trace := filepath.Join(t.TempDir(), "trace")
 			cmd := exec.Command(os.Args[0])
-			cmd.Env = append(os.Environ(), "CRASHPOINT_CHILD=1", "FERRY_CRASH_AT="+c.at, "FERRY_CRASH_TRACE="+trace)
+			cmd.Env = append(os.Environ(), "CRASHPOINT_CHILD=1", "FERRY_CRASH_AT="+c.at, "GORACE=atexit_sleep_ms=0", "FERRY_CRASH_TRACE="+trace)
 			err := cmd.Run()
 			var exit *exec.ExitError
 			if died := errors.As(err, &exit) && exit.ExitCode() == -1; died != c.dies {
