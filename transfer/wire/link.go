@@ -1,0 +1,167 @@
+package wire
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/ferry-migrate/ferry/internal/fault"
+)
+
+// linkBuffer is the size of each of the two buffers below TLS: crypto/tls writes and reads one record of 16 KiB at a
+// time, and a system call for each would cost as much as its encryption.
+const linkBuffer = 256 << 10
+
+// Limiter throttles written bytes. It is shared by all connections of a session and safe for many goroutines.
+type Limiter interface {
+	// WaitN returns once n bytes may be written, or promptly with the error of ctx once that is done.
+	WaitN(ctx context.Context, n int) error
+	// Piece is how many bytes to wait for and write at once, at least 1, so that the stream stays even.
+	Piece() int
+}
+
+// noLimit is the Limiter of those who want none.
+type noLimit struct{}
+
+func (noLimit) WaitN(context.Context, int) error { return nil }
+func (noLimit) Piece() int                       { return linkBuffer }
+
+// Counters counts the bytes of one session on the wire, TLS and frames included.
+type Counters struct{ sent, received atomic.Int64 }
+
+// Sent is what this side wrote, in bytes.
+func (c *Counters) Sent() int64 { return c.sent.Load() }
+
+// Received is what this side read, in bytes.
+func (c *Counters) Received() int64 { return c.received.Load() }
+
+// Total is what went over the wire in both directions, in bytes.
+func (c *Counters) Total() int64 { return c.Sent() + c.Received() }
+
+// link is the byte layer under TLS: it buffers, counts, throttles, and notices a peer that fell silent.
+//
+// Until buffer is called nothing is buffered, as a handshake needs. One goroutine may read, many may write.
+// It is a net.Conn because crypto/tls wants one; deadlines set on it hold until listen replaces those of reads.
+type link struct {
+	net.Conn
+	ctx      context.Context // done once the link is closed; its cause says why
+	fail     context.CancelCauseFunc
+	limit    Limiter
+	counters *Counters
+	idle     time.Duration // 0: reads wait for ever
+	stop     func() bool
+	in       io.Reader
+
+	writing sync.Mutex    // a reader under TLS writes too, when the peer wants new keys
+	out     *bufio.Writer // nil: unbuffered
+	parting atomic.Bool   // the last record does not wait for the limit
+}
+
+func newLink(raw net.Conn, opt Options) *link {
+	l := &link{Conn: raw, limit: opt.Limiter, counters: opt.Counters}
+	l.ctx, l.fail = context.WithCancelCause(context.Background())
+	l.in = rawReader{l}
+	l.stop = context.AfterFunc(l.ctx, func() { raw.Close() })
+	return l
+}
+
+// buffer reads ahead and makes writes wait for Flush.
+func (l *link) buffer() {
+	l.in = bufio.NewReaderSize(rawReader{l}, linkBuffer)
+	l.out = bufio.NewWriterSize(rawWriter{l}, linkBuffer)
+}
+
+// adopt moves what was counted, and all to come, to the counters of a session. Nobody else may use the link meanwhile.
+func (l *link) adopt(session *Counters) {
+	session.sent.Add(l.counters.Sent())
+	session.received.Add(l.counters.Received())
+	l.counters = session
+}
+
+func (l *link) Read(p []byte) (int, error) { return l.in.Read(p) }
+
+func (l *link) Write(p []byte) (int, error) {
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	if l.out == nil {
+		return rawWriter{l}.Write(p)
+	}
+	return l.out.Write(p)
+}
+
+// Flush writes what is buffered.
+func (l *link) Flush() error {
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	if l.out == nil {
+		return nil
+	}
+	return l.out.Flush()
+}
+
+// Close ends all waits. What is buffered is lost.
+func (l *link) Close() error {
+	l.fail(net.ErrClosed)
+	if l.stop() {
+		return l.Conn.Close()
+	}
+	return nil
+}
+
+// reason turns an error of the connection into what the caller should see: why this side closed it, or what broke it. What
+// has no class yet is the network's, and temporary.
+func (l *link) reason(err error) error {
+	if cause := context.Cause(l.ctx); cause != nil {
+		return cause
+	}
+	var classified *fault.Error
+	if errors.As(err, &classified) {
+		return err
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) && l.idle > 0 {
+		err = fmt.Errorf("nothing heard from the peer for %s: %w", l.idle, err)
+	}
+	return fault.Temporary(err)
+}
+
+type rawReader struct{ l *link }
+
+func (r rawReader) Read(p []byte) (int, error) {
+	l := r.l
+	if l.idle > 0 {
+		if err := l.Conn.SetReadDeadline(time.Now().Add(l.idle)); err != nil {
+			return 0, err
+		}
+	}
+	n, err := l.Conn.Read(p)
+	l.counters.received.Add(int64(n))
+	return n, err
+}
+
+type rawWriter struct{ l *link }
+
+func (w rawWriter) Write(p []byte) (n int, err error) {
+	l := w.l
+	limit := l.limit
+	if l.parting.Load() {
+		limit = noLimit{}
+	}
+	for n < len(p) && err == nil {
+		piece := p[n:min(len(p), n+max(1, limit.Piece()))]
+		if err = limit.WaitN(l.ctx, len(piece)); err != nil {
+			break
+		}
+		var m int
+		m, err = l.Conn.Write(piece)
+		l.counters.sent.Add(int64(m))
+		n += m
+	}
+	return n, err
+}
