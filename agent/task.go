@@ -1,0 +1,51 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/ferry-migrate/ferry/reporter/smsapi"
+)
+
+// Task is a task as the source knows it. Only the Runner changes it.
+type Task struct {
+	ID    string
+	State State
+	Spec  smsapi.Task // as the controller last showed it; from the journal when the controller cannot be reached
+}
+
+// Limit returns the task's limit in bytes per second; 0 is none.
+func (t *Task) Limit() int64 { return smsapi.BytesPerSecond(float64(t.Spec.SpeedLimit)) }
+
+// Tasks is a controller on which tasks can be created. *reporter.Client is one.
+type Tasks interface {
+	CreateTask(ctx context.Context, task smsapi.CreateTaskRequest) (string, error)
+	ListTasks(ctx context.Context, query smsapi.TaskQuery) (smsapi.TaskList, error)
+}
+
+// EnsureTask returns the id of the newest task with the name and the source of spec, and creates one if there is none: a migration
+// that is run again is the same task again.
+func EnsureTask(ctx context.Context, c Tasks, spec smsapi.CreateTaskRequest) (string, error) {
+	list, err := c.ListTasks(ctx, smsapi.TaskQuery{Name: spec.Name, SourceServerID: spec.SourceServer.ID, Limit: 1})
+	if err != nil {
+		return "", fmt.Errorf("look for an earlier task: %w", err)
+	}
+	if len(list.Tasks) > 0 {
+		return list.Tasks[0].ID, nil
+	}
+	return c.CreateTask(ctx, spec)
+}
+
+// wantsToRun returns the task of a list that the source has to work on: one that was interrupted, else the oldest that is ready.
+// A paused or failed one waits until somebody starts it.
+func wantsToRun(tasks []smsapi.ListedTask) (id string) {
+	for _, t := range tasks { // newest first
+		switch t.State {
+		case smsapi.StateRunning, smsapi.StateSyncing:
+			return t.ID
+		case smsapi.StateReady:
+			id = t.ID
+		}
+	}
+	return id
+}

@@ -1,0 +1,23 @@
+//go:build unix
+
+package main
+
+import (
+	"os"
+	"path/filepath"
+)
+
+// defaultState is /var/lib/ferry for root, else the user's state directory (XDG).
+func defaultState() (string, error) {
+	if os.Geteuid() == 0 {
+		return "/var/lib/ferry", nil
+	}
+	if dir := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "ferry"), nil
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(home, ".local", "state", "ferry"), nil
+}

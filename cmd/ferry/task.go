@@ -1,0 +1,290 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"text/tabwriter"
+	"time"
+
+	"github.com/ferry-migrate/ferry/agent"
+	"github.com/ferry-migrate/ferry/internal/fault"
+	"github.com/ferry-migrate/ferry/reporter"
+	"github.com/ferry-migrate/ferry/reporter/smsapi"
+	"github.com/spf13/cobra"
+)
+
+// watchEvery is how often `ferry task watch` looks.
+const watchEvery = 2 * time.Second
+
+// taskFlags are those of every task command.
+type taskFlags struct {
+	state, controller string
+	json              bool
+}
+
+// taskCommand reads tasks from a controller and steers the one that runs here.
+func taskCommand() *cobra.Command {
+	f := &taskFlags{}
+	cmd := &cobra.Command{Use: "task", Short: "See and steer migrations", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
+		return usagef("say which: ferry task list, show, watch, cutover, limit or stop")
+	}}
+	cmd.PersistentFlags().StringVar(&f.state, "state", "", "state directory of the migration")
+	cmd.PersistentFlags().StringVar(&f.controller, "controller", "", "URL of a controller; its key is read from CLOUD_SDK_AK and CLOUD_SDK_SK")
+	cmd.PersistentFlags().BoolVar(&f.json, "json", false, "print one JSON object per line")
+	cmd.AddCommand(taskListCommand(f), taskShowCommand(f), taskWatchCommand(f),
+		taskCutoverCommand(f), taskLimitCommand(f), taskStopCommand(f))
+	return cmd
+}
+
+func taskListCommand(f *taskFlags) *cobra.Command {
+	query := smsapi.TaskQuery{Limit: smsapi.DefaultLimit}
+	cmd := &cobra.Command{
+		Use: "list", Short: "List tasks, newest first", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return f.with(cmd.Context(), func(c *reporter.Client) error {
+				list, err := c.ListTasks(cmd.Context(), query)
+				if err != nil {
+					return err
+				}
+				return f.print(cmd.OutOrStdout(), list.Tasks)
+			})
+		},
+	}
+	cmd.Flags().StringVar((*string)(&query.State), "task-state", "", "only tasks in this state, for example RUNNING")
+	cmd.Flags().StringVar(&query.Name, "name", "", "only tasks with this name")
+	cmd.Flags().StringVar(&query.SourceServerID, "source", "", "only tasks of this source")
+	cmd.Flags().IntVar(&query.Limit, "limit", query.Limit, "at most so many, up to 200")
+	cmd.Flags().IntVar(&query.Offset, "offset", 0, "skip so many")
+	return cmd
+}
+
+func taskShowCommand(f *taskFlags) *cobra.Command {
+	return &cobra.Command{
+		Use: "show [TASK]", Short: "Show a task and its subtasks; without an id, the newest", Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return f.with(cmd.Context(), func(c *reporter.Client) error {
+				task, err := findTask(cmd.Context(), c, args)
+				if err != nil {
+					return err
+				}
+				return f.printOne(cmd.OutOrStdout(), task)
+			})
+		},
+	}
+}
+
+func taskWatchCommand(f *taskFlags) *cobra.Command {
+	return &cobra.Command{
+		Use: "watch [TASK]", Short: "Follow a task until it ends", Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return f.with(cmd.Context(), func(c *reporter.Client) error {
+				task, err := findTask(cmd.Context(), c, args)
+				if err != nil {
+					return err
+				}
+				return f.watch(cmd.Context(), cmd.OutOrStdout(), c, task)
+			})
+		},
+	}
+}
+
+func taskCutoverCommand(f *taskFlags) *cobra.Command {
+	return &cobra.Command{
+		Use: "cutover [TASK]", Short: "Do the last sync pass of the task that runs here, then end it", Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := f.control(cmd.Context(), args)
+			if err != nil {
+				return err
+			}
+			return c.Cutover(cmd.Context())
+		},
+	}
+}
+
+func taskLimitCommand(f *taskFlags) *cobra.Command {
+	return &cobra.Command{
+		Use: "limit [TASK] RATE", Short: "Change the limit of the task that runs here: 200Mbit, 25MiB, 0 for none", Args: cobra.RangeArgs(1, 2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := f.control(cmd.Context(), args[:len(args)-1])
+			if err != nil {
+				return err
+			}
+			return c.SetLimit(cmd.Context(), args[len(args)-1])
+		},
+	}
+}
+
+func taskStopCommand(f *taskFlags) *cobra.Command {
+	return &cobra.Command{
+		Use: "stop [TASK]", Short: "Stop the task that runs here; running the same migration again resumes it", Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := f.control(cmd.Context(), args)
+			if err != nil {
+				return err
+			}
+			return c.Stop(cmd.Context())
+		},
+	}
+}
+
+// with calls do with a client of the controller.
+func (f *taskFlags) with(ctx context.Context, do func(*reporter.Client) error) error {
+	state, err := stateDir(f.state)
+	if err != nil {
+		return err
+	}
+	client, close, err := connect(ctx, f.controller, state)
+	if err != nil {
+		return err
+	}
+	defer close()
+	return do(client)
+}
+
+// control returns a client of the process that runs a task with the state directory, after a check that it is the task named in
+// args, if one is.
+func (f *taskFlags) control(ctx context.Context, args []string) (*agent.ControlClient, error) {
+	state, err := stateDir(f.state)
+	if err != nil {
+		return nil, err
+	}
+	c := agent.DialControl(state)
+	status, err := c.Status(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if len(args) > 0 && args[0] != status.Task {
+		return nil, fault.Operator("FERRY-NOT-RUNNING", "see `ferry task list`", fmt.Errorf("task %s does not run here, %s does", args[0], status.Task))
+	}
+	return c, nil
+}
+
+// findTask returns the task named in args, else the newest.
+func findTask(ctx context.Context, c *reporter.Client, args []string) (smsapi.Task, error) {
+	if len(args) > 0 {
+		return c.Task(ctx, args[0])
+	}
+	list, err := c.ListTasks(ctx, smsapi.TaskQuery{Limit: 1})
+	if err != nil {
+		return smsapi.Task{}, err
+	}
+	if len(list.Tasks) == 0 {
+		return smsapi.Task{}, fault.Operator("FERRY-NO-TASK", "start one with `ferry migrate`", fmt.Errorf("the controller has no task"))
+	}
+	return c.Task(ctx, list.Tasks[0].ID)
+}
+
+// watch prints a task whenever it changed, until it ended.
+func (f *taskFlags) watch(ctx context.Context, out io.Writer, c *reporter.Client, task smsapi.Task) error {
+	ticker := time.NewTicker(watchEvery)
+	defer ticker.Stop()
+	last := ""
+	for {
+		line := watchLine(task)
+		if line != last {
+			if err := f.printLine(out, line, task); err != nil {
+				return err
+			}
+		}
+		last = line
+		switch task.State {
+		case smsapi.StateMigrateSuccess, smsapi.StateSyncSuccess:
+			return nil
+		case smsapi.StateMigrateFail, smsapi.StateSyncFail, smsapi.StateAbort:
+			return fmt.Errorf("task %s ended as %s: %s", task.ID, task.State, cmp.Or(task.ErrorJSON, "no error was reported"))
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		var err error
+		if task, err = c.Task(ctx, task.ID); err != nil {
+			return err
+		}
+	}
+}
+
+// print writes tasks as a table, or as JSON lines.
+func (f *taskFlags) print(out io.Writer, tasks []smsapi.ListedTask) error {
+	if f.json {
+		encoder := json.NewEncoder(out)
+		for _, t := range tasks {
+			if err := encoder.Encode(t); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "ID\tNAME\tSTATE\tSUBTASK\tMBIT/S\tCREATED")
+	for _, t := range tasks {
+		name, percent := "-", 0
+		for _, s := range t.Subtasks {
+			if s.StartDate != nil {
+				name, percent = string(s.Name), s.Progress
+			}
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s %d%%\t%.1f\t%s\n", t.ID, t.Name, t.State, name, percent, t.MigrateSpeed, local(&t.CreateDate))
+	}
+	return table.Flush()
+}
+
+// printOne writes one task in full.
+func (f *taskFlags) printOne(out io.Writer, t smsapi.Task) error {
+	if f.json {
+		return json.NewEncoder(out).Encode(t)
+	}
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(table, "task\t%s\nname\t%s\nstate\t%s\ntype\t%s\n", t.ID, t.Name, t.State, t.Type)
+	fmt.Fprintf(table, "created\t%s\nstarted\t%s\nfinished\t%s\n", local(&t.CreateDate), local(t.StartDate), local(t.FinishDate))
+	fmt.Fprintf(table, "speed\t%.1f Mbit/s\ntotal time\t%s\n", t.MigrateSpeed, time.Duration(t.TotalTime)*time.Millisecond)
+	if t.RemainSeconds != nil {
+		fmt.Fprintf(table, "remaining\t%s\n", time.Duration(*t.RemainSeconds)*time.Second)
+	}
+	if t.ErrorJSON != "" {
+		fmt.Fprintf(table, "error\t%s\n", t.ErrorJSON)
+	}
+	fmt.Fprintln(table, "\nSUBTASK\tPROGRESS\tSTARTED\tENDED\tDETAIL")
+	for _, s := range t.Subtasks {
+		trace := ""
+		if s.ProcessTrace != nil {
+			trace = *s.ProcessTrace
+		}
+		fmt.Fprintf(table, "%s\t%d%%\t%s\t%s\t%s\n", s.Name, s.Progress, local(s.StartDate), local(s.EndDate), cmp.Or(trace, "-"))
+	}
+	return table.Flush()
+}
+
+func (f *taskFlags) printLine(out io.Writer, line string, t smsapi.Task) error {
+	if f.json {
+		return json.NewEncoder(out).Encode(t)
+	}
+	_, err := fmt.Fprintln(out, line)
+	return err
+}
+
+// watchLine says in one line where a task is.
+func watchLine(t smsapi.Task) string {
+	line := string(t.State)
+	for _, s := range t.Subtasks {
+		if s.StartDate != nil && s.EndDate == nil {
+			line += fmt.Sprintf("  %s %d%%  %.1f Mbit/s", s.Name, s.Progress, t.MigrateSpeed)
+		}
+	}
+	if t.RemainSeconds != nil {
+		line += "  " + (time.Duration(*t.RemainSeconds) * time.Second).String() + " left"
+	}
+	return line
+}
+
+// local formats Unix milliseconds for a person here.
+func local(ms *int64) string {
+	if ms == nil {
+		return "-"
+	}
+	return time.UnixMilli(*ms).Format(time.DateTime)
+}

@@ -1,0 +1,78 @@
+package reporter
+
+import (
+	"math"
+	"time"
+)
+
+const (
+	rateWindow = 5 * time.Second  // the rate is that of the last five seconds, as the service's console shows it
+	smoothing  = 30 * time.Second // after this long a change of rate has reached the remaining time by two thirds
+	longest    = 365 * 24 * time.Hour
+)
+
+// Estimate turns a growing count of bytes into a rate and a remaining time. The zero value is ready. It is not for concurrent use.
+//
+// The clock is the caller's: one that stands still or runs backwards adds nothing. A count that shrinks starts again.
+type Estimate struct {
+	samples []sample // of the window, and the last one before it
+	smooth  float64  // bytes per second, exponentially weighted
+}
+
+type sample struct {
+	at   time.Time
+	done int64
+}
+
+// Observe records that done bytes are done at now.
+func (e *Estimate) Observe(now time.Time, done int64) {
+	n := len(e.samples)
+	if n == 0 || done < e.samples[n-1].done {
+		*e = Estimate{samples: append(e.samples[:0], sample{now, done})}
+		return
+	}
+	last := e.samples[n-1]
+	step := now.Sub(last.at)
+	if step <= 0 {
+		return
+	}
+	e.follow(float64(done-last.done)/step.Seconds(), step)
+	e.samples = append(e.samples, sample{now, done})
+	old := 0
+	for old+2 < len(e.samples) && now.Sub(e.samples[old+1].at) >= rateWindow {
+		old++
+	}
+	e.samples = append(e.samples[:0], e.samples[old:]...)
+}
+
+// follow moves the smoothed rate towards rate, which held for step.
+func (e *Estimate) follow(rate float64, step time.Duration) {
+	weight := 1 - math.Exp(-step.Seconds()/smoothing.Seconds())
+	if e.smooth == 0 {
+		weight = 1
+	}
+	e.smooth += weight * (rate - e.smooth)
+}
+
+// Rate returns bytes per second over the last five seconds, or over the time since the first observation if that is shorter.
+func (e *Estimate) Rate() int64 {
+	if len(e.samples) < 2 {
+		return 0
+	}
+	first, last := e.samples[0], e.samples[len(e.samples)-1]
+	return int64(float64(last.done-first.done) / last.at.Sub(first.at).Seconds())
+}
+
+// Remaining returns how long the rest of total bytes takes at the smoothed rate. It is 0 when nothing is left and when nobody
+// can tell: no rate yet, or more than a year.
+func (e *Estimate) Remaining(total int64) time.Duration {
+	if len(e.samples) == 0 || e.smooth <= 0 {
+		return 0
+	}
+	left := float64(total - e.samples[len(e.samples)-1].done)
+	seconds := left / e.smooth
+	if left <= 0 || seconds > longest.Seconds() {
+		return 0
+	}
+	return time.Duration(math.Ceil(seconds)) * time.Second
+}

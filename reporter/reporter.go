@@ -1,0 +1,82 @@
+// Package reporter tells the controller how a task is getting on. It decides nothing.
+//
+// A [Reporter] turns each report into a PUT of the SMS API. Reports that change a state (a subtask starts, ends, fails, is
+// stopped) go through an [Outbox]: they are on disk before Report returns, survive a restart, and arrive in order, at least
+// once. Interim reports are kept in memory, the latest only, and may never arrive.
+//
+// Nothing here waits for the network except Flush, so a controller that is slow or gone never holds up the data.
+package reporter
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/ferry-migrate/ferry/reporter/report"
+	"github.com/ferry-migrate/ferry/reporter/smsapi"
+)
+
+// Reporter sends reports to one controller. It is for concurrent use.
+type Reporter struct {
+	outbox *Outbox
+}
+
+// New returns a Reporter that sends through client and keeps what is not delivered yet in the file at path. What an earlier run
+// left there is sent first. Close it.
+func New(client *Client, path string, log *slog.Logger) (*Reporter, error) {
+	outbox, err := OpenOutbox(path, client.PutProgress, log)
+	if err != nil {
+		return nil, err
+	}
+	return &Reporter{outbox: outbox}, nil
+}
+
+// Report takes a report. An error means that a state could not be written to disk; it is still sent while the process lives.
+func (r *Reporter) Report(rep report.Report) error {
+	if rep.State.Durable() {
+		return r.outbox.State(rep.Task, wire(rep))
+	}
+	r.outbox.Progress(rep.Task, wire(rep))
+	return nil
+}
+
+// Flush waits until everything is delivered or refused, or ctx is done. What is left then is sent by the next run.
+func (r *Reporter) Flush(ctx context.Context) error { return r.outbox.Flush(ctx) }
+
+// Close stops sending. States that were not delivered stay on disk.
+func (r *Reporter) Close() { r.outbox.Close() }
+
+// wire converts a report to the body of the progress operation. Only the end of a subtask is 100 percent there.
+func wire(rep report.Report) smsapi.Progress {
+	p := smsapi.Progress{
+		Subtask:        smsapi.SubtaskName(rep.Subtask),
+		Percent:        min(max(rep.Percent, 0), 99),
+		ReplicatedSize: max(rep.Bytes, 0),
+		TotalSize:      max(rep.BytesTotal, 0),
+		MigrateSpeed:   smsapi.Mbps(rep.Rate),
+		CompressRate:   max(rep.CompressRate, 0),
+	}
+	if rep.Remaining > 0 {
+		seconds := smsapi.Seconds(rep.Remaining)
+		p.RemainTime = &seconds
+	}
+	trace := smsapi.Trace{
+		Phase: rep.Phase, Files: rep.Files, FilesTotal: rep.FilesTotal,
+		Error: rep.Error, Code: rep.Code, Remedy: rep.Remedy,
+	}
+	if rep.Attempt > 1 {
+		trace.Attempt = rep.Attempt
+	}
+	switch {
+	case rep.State == report.Ended:
+		p.Percent = 100
+		if rep.Last {
+			trace.Outcome = smsapi.OutcomeDone
+		}
+	case rep.State == report.Failed:
+		trace.Outcome = smsapi.OutcomeFailed
+	case rep.State == report.Stopped:
+		trace.Outcome = smsapi.OutcomeStopped
+	}
+	p.ProcessTrace = trace.String()
+	return p
+}

@@ -1,0 +1,77 @@
+package smsapi
+
+import (
+	"fmt"
+	"net/http"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Error codes. The SMS and APIGW ones are the service's; the service documents none for the FERRY ones.
+const (
+	CodeSubtaskName  = "SMS.6004"   // no such subtask name
+	CodeTaskName     = "SMS.7711"   // a task name with other than letters, digits, '_' and '-'
+	CodeUnauthorized = "APIGW.0301" // signature missing or wrong
+	CodeInvalid      = "FERRY.0400" // a field is missing, of the wrong type or out of range
+	CodeNotFound     = "FERRY.0404" // no such task or path
+	CodeTooLarge     = "FERRY.0413" // body too large
+	CodeInternal     = "FERRY.0500" // the control plane failed
+)
+
+// maxText is the longest string where no field says otherwise, in characters.
+const maxText = 255
+
+// maxMessage is the longest error_msg and error_json, in characters.
+const maxMessage = 1024
+
+// Error is the body of every answer that is not a success.
+type Error struct {
+	Code      string `json:"error_code"`
+	Message   string `json:"error_msg"`
+	RequestID string `json:"request_id,omitempty"`
+
+	Status int `json:"-"` // HTTP status it is sent with
+}
+
+// Error returns message and code.
+func (e *Error) Error() string { return fmt.Sprintf("%s (%s)", e.Message, e.Code) }
+
+// NewError returns an error for an HTTP status. The message is cut to what the API allows.
+func NewError(status int, code, format string, args ...any) *Error {
+	return &Error{Status: status, Code: code, Message: trim(fmt.Sprintf(format, args...), maxMessage)}
+}
+
+func invalid(format string, args ...any) *Error {
+	return NewError(http.StatusBadRequest, CodeInvalid, format, args...)
+}
+
+// trim cuts s to at most n characters.
+func trim(s string, n int) string {
+	if utf8.RuneCountInString(s) <= n {
+		return s
+	}
+	return string([]rune(s)[:n-1]) + "…"
+}
+
+// TaskName turns any text into a name that the service accepts: letters, digits, '_' and '-', at most 255 characters.
+func TaskName(s string) string {
+	runes := []rune(s)
+	for i, r := range runes {
+		if !nameRune(r) {
+			runes[i] = '-'
+		}
+	}
+	return string(runes[:min(len(runes), maxText)])
+}
+
+func nameRune(r rune) bool {
+	return r == '_' || r == '-' || unicode.IsLetter(r) && r != unicode.ReplacementChar || unicode.IsDigit(r)
+}
+
+// CheckTaskName returns an *Error unless TaskName(s) == s.
+func CheckTaskName(s string) error {
+	if TaskName(s) != s {
+		return NewError(http.StatusBadRequest, CodeTaskName, "name %q: only letters, digits, '_' and '-' are allowed", trim(s, 80))
+	}
+	return nil
+}

@@ -1,0 +1,61 @@
+package smsapi
+
+import (
+	"encoding/json"
+)
+
+// Outcome says how a task ended for the agent that reports it. Empty while it goes on.
+type Outcome string
+
+// The outcomes.
+const (
+	OutcomeDone    Outcome = "done"    // every subtask of the task is done
+	OutcomeFailed  Outcome = "failed"  // an error ended the task
+	OutcomeStopped Outcome = "stopped" // somebody stopped the task; it can be resumed
+)
+
+// Trace is what Ferry's agent puts into process_trace, as JSON. The service documents the field as free text and no other
+// field of a progress report can carry an error, so this is where the end of a task is told.
+type Trace struct {
+	Phase      string  `json:"phase,omitempty"` // of the subtask: scan, copy, verify …
+	Files      int64   `json:"files,omitempty"`
+	FilesTotal int64   `json:"files_total,omitempty"`
+	Attempt    int     `json:"attempt,omitempty"` // from the second one on
+	Outcome    Outcome `json:"outcome,omitempty"`
+	Error      string  `json:"error,omitempty"`  // why it failed, or why this attempt waits
+	Code       string  `json:"code,omitempty"`   // stable code of Error
+	Remedy     string  `json:"remedy,omitempty"` // what to try
+}
+
+// String returns the trace as JSON of at most MaxTrace characters: long texts are cut.
+func (t Trace) String() string {
+	t.Phase, t.Code = trim(t.Phase, 40), trim(t.Code, 80)
+	for n := maxMessage; ; n /= 2 { // quoting can lengthen a text sixfold
+		t.Error, t.Remedy = trim(t.Error, n), trim(t.Remedy, n/2)
+		if text, err := json.Marshal(t); err == nil && len(text) <= MaxTrace {
+			return string(text)
+		}
+	}
+}
+
+// ParseTrace reads a process_trace. Text that is not a Trace, from other agents, gives the zero Trace.
+func ParseTrace(text string) (t Trace) {
+	if json.Unmarshal([]byte(text), &t) != nil {
+		return Trace{}
+	}
+	return t
+}
+
+// ErrorJSON returns the trace's error as the error_json of a task, at most 1024 characters.
+func (t Trace) ErrorJSON() string {
+	message := t.Error
+	if t.Remedy != "" {
+		message += ": " + t.Remedy
+	}
+	for n := maxMessage; ; n /= 2 {
+		text, err := json.Marshal(Error{Code: t.Code, Message: trim(message, n)})
+		if err == nil && len(text) <= maxMessage {
+			return string(text)
+		}
+	}
+}
