@@ -141,7 +141,7 @@ func (g *groupReader) relate(name string, s *section) {
 		g.hidden = append(g.hidden, name)
 		for i := range g.vg.Logical {
 			if lv := &g.vg.Logical[i]; lv.Name == seg.str("cow_store") {
-				lv.Kind, lv.Origin = "snapshot", seg.str("origin")
+				lv.Kind, lv.Origin, lv.Internal = "snapshot", seg.str("origin"), false
 			}
 		}
 	})
