@@ -10,20 +10,21 @@ import (
 	"time"
 
 	"github.com/ferry-migrate/ferry/transfer/codec"
+	"github.com/ferry-migrate/ferry/transfer/ratelimit"
 )
 
 // Options tune connections. The zero value is ready to use.
 type Options struct {
-	Limiter   Limiter       // of written bytes, shared by all connections; nil: none
-	Counters  *Counters     // Dial and Local: shared by all connections; nil: one for each. A Listener makes one for each session
-	Idle      time.Duration // a peer silent for so long is dead; 0: 30 s
-	Handshake time.Duration // from TCP connect to the first message; 0: 10 s
-	HalfOpen  int           // Listener: connections in their handshake at once, more are closed unanswered; 0: 64
+	Limiter   ratelimit.Limiter // of written bytes, shared by all connections; nil: none
+	Counters  *Counters         // Dial and Local: shared by all connections; nil: one for each. A Listener makes one for each session
+	Idle      time.Duration     // a peer silent for so long is dead; 0: 30 s
+	Handshake time.Duration     // from TCP connect to the first message; 0: 10 s
+	HalfOpen  int               // Listener: connections in their handshake at once, more are closed unanswered; 0: 64
 }
 
 func (o Options) withDefaults() Options {
 	if o.Limiter == nil {
-		o.Limiter = noLimit{}
+		o.Limiter = ratelimit.None{}
 	}
 	if o.Counters == nil {
 		o.Counters = new(Counters)

@@ -13,25 +13,12 @@ import (
 	"time"
 
 	"github.com/ferry-migrate/ferry/internal/fault"
+	"github.com/ferry-migrate/ferry/transfer/ratelimit"
 )
 
 // linkBuffer is the size of each of the two buffers below TLS: crypto/tls writes and reads one record of 16 KiB at a
 // time, and a system call for each would cost as much as its encryption.
 const linkBuffer = 256 << 10
-
-// Limiter throttles written bytes. It is shared by all connections of a session and safe for many goroutines.
-type Limiter interface {
-	// WaitN returns once n bytes may be written, or promptly with the error of ctx once that is done.
-	WaitN(ctx context.Context, n int) error
-	// Piece is how many bytes to wait for and write at once, at least 1, so that the stream stays even.
-	Piece() int
-}
-
-// noLimit is the Limiter of those who want none.
-type noLimit struct{}
-
-func (noLimit) WaitN(context.Context, int) error { return nil }
-func (noLimit) Piece() int                       { return linkBuffer }
 
 // Counters counts the bytes of one session on the wire, TLS and frames included.
 type Counters struct{ sent, received atomic.Int64 }
@@ -53,7 +40,7 @@ type link struct {
 	net.Conn
 	ctx      context.Context // done once the link is closed; its cause says why
 	fail     context.CancelCauseFunc
-	limit    Limiter
+	limit    ratelimit.Limiter
 	counters *Counters
 	idle     time.Duration // 0: reads wait for ever
 	stop     func() bool
@@ -151,7 +138,7 @@ func (w rawWriter) Write(p []byte) (n int, err error) {
 	l := w.l
 	limit := l.limit
 	if l.parting.Load() {
-		limit = noLimit{}
+		limit = ratelimit.None{}
 	}
 	for n < len(p) && err == nil {
 		piece := p[n:min(len(p), n+max(1, limit.Piece()))]
