@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 
 	"github.com/ferry-migrate/ferry/internal/durable"
@@ -34,12 +33,19 @@ type journalFile struct {
 	Spec    smsapi.Task `json:"spec"` // what the controller last showed
 }
 
-// taskID is what a task's id may look like, so that it can be a file name.
-var taskID = regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z_-]{0,199}$`)
+// isTaskID reports whether id can be a file name: letters, digits, '-' and '_', at most 200 of them.
+func isTaskID(id string) bool {
+	for _, c := range []byte(id) {
+		if c != '-' && c != '_' && (c < '0' || c > '9') && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') {
+			return false
+		}
+	}
+	return len(id) > 0 && len(id) <= 200
+}
 
 // openJournal reads the journal of a task below dir, or begins one. A damaged one is set aside as .damaged: subtasks are safe to run again.
 func openJournal(dir, id string, log *slog.Logger) (*journal, error) {
-	if !taskID.MatchString(id) {
+	if !isTaskID(id) {
 		return nil, fmt.Errorf("the controller sent a task id that is not one: %q", id)
 	}
 	dir = filepath.Join(dir, "tasks")

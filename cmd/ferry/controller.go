@@ -24,7 +24,7 @@ func controllerCommand() *cobra.Command {
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if store == "" {
-				dir, err := stateDir("")
+				dir, err := makeStateDir("")
 				if err != nil {
 					return err
 				}

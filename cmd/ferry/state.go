@@ -18,19 +18,28 @@ const (
 	controllerFile = "controller.json"
 )
 
-// stateDir returns the state directory: the one given, else the default of this user, made if need be.
+// stateDir returns the state directory: the one given, else the default of this user. It need not exist.
 func stateDir(given string) (string, error) {
-	dir := given
-	if dir == "" {
-		var err error
-		if dir, err = defaultState(); err != nil {
-			return "", fault.Operator("FERRY-STATE", "name a directory with --state", err)
-		}
+	if given != "" {
+		return filepath.Abs(given)
+	}
+	dir, err := defaultState()
+	if err != nil {
+		return "", fault.Operator("FERRY-STATE", "name a directory with --state", err)
+	}
+	return dir, nil
+}
+
+// makeStateDir is stateDir for those who write there.
+func makeStateDir(given string) (string, error) {
+	dir, err := stateDir(given)
+	if err != nil {
+		return "", err
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", fault.Operator("FERRY-STATE", "name a writable directory with --state", fmt.Errorf("state directory: %w", err))
 	}
-	return filepath.Abs(dir)
+	return dir, nil
 }
 
 // controllerRecord says where the controller of a state directory is, for `ferry task`.

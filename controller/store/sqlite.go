@@ -109,7 +109,7 @@ func apply(ctx context.Context, db *sql.DB, step string, version int) error {
 	if err != nil {
 		return err
 	}
-	defer tx.Rollback() //nolint:errcheck // after a commit there is nothing to roll back
+	defer tx.Rollback()
 	if _, err := tx.ExecContext(ctx, fmt.Sprintf("%s; PRAGMA user_version = %d", statements, version)); err != nil {
 		return err
 	}

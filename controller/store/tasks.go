@@ -46,7 +46,7 @@ func (s *SQLite) List(ctx context.Context, q smsapi.TaskQuery) (page []*Task, co
 	if err != nil {
 		return nil, 0, fmt.Errorf("list tasks: %w", err)
 	}
-	defer tx.Rollback() //nolint:errcheck // it only read
+	defer tx.Rollback()
 	if err := tx.QueryRowContext(ctx, "SELECT count(*) FROM tasks"+where, args...).Scan(&count); err != nil {
 		return nil, 0, fmt.Errorf("count tasks: %w", err)
 	}
@@ -116,7 +116,7 @@ func (s *SQLite) change(ctx context.Context, do func(*sql.Tx) error) error {
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
-	defer tx.Rollback() //nolint:errcheck // after a commit there is nothing to roll back
+	defer tx.Rollback()
 	if err := do(tx); err != nil {
 		return err
 	}

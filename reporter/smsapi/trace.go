@@ -1,8 +1,6 @@
 package smsapi
 
-import (
-	"encoding/json"
-)
+import "encoding/json"
 
 // Outcome says how a task ended for the agent that reports it. Empty while it goes on.
 type Outcome string
@@ -27,9 +25,12 @@ type Trace struct {
 	Remedy     string  `json:"remedy,omitempty"` // what to try
 }
 
+// maxCode is the longest code and phase in a trace, in characters.
+const maxCode = 80
+
 // String returns the trace as JSON of at most MaxTrace characters: long texts are cut.
 func (t Trace) String() string {
-	t.Phase, t.Code = trim(t.Phase, 40), trim(t.Code, 80)
+	t.Phase, t.Code = trim(t.Phase, maxCode), trim(t.Code, maxCode)
 	for n := maxMessage; ; n /= 2 { // quoting can lengthen a text sixfold
 		t.Error, t.Remedy = trim(t.Error, n), trim(t.Remedy, n/2)
 		if text, err := json.Marshal(t); err == nil && len(text) <= MaxTrace {
@@ -53,7 +54,7 @@ func (t Trace) ErrorJSON() string {
 		message += ": " + t.Remedy
 	}
 	for n := maxMessage; ; n /= 2 {
-		text, err := json.Marshal(Error{Code: t.Code, Message: trim(message, n)})
+		text, err := json.Marshal(Error{Code: trim(t.Code, maxCode), Message: trim(message, n)})
 		if err == nil && len(text) <= maxMessage {
 			return string(text)
 		}
