@@ -1,0 +1,194 @@
+package lab
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+const prefix = "ferry-lab-"
+
+// makers say how a filesystem is made on an image. ext4 goes without project ids: a kernel without quotas cannot mount them
+// writable. XFS always has them.
+var makers = map[string][]string{
+	"ext4":  {"mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard"},
+	"xfs":   {"mkfs.xfs", "-q", "-f", "-K"},
+	"btrfs": {"mkfs.btrfs", "-q", "-f", "-K"},
+}
+
+// smallest is the least size in bytes that mkfs takes.
+var smallest = map[string]int64{"ext4": 8 << 20, "xfs": 300 << 20, "btrfs": 128 << 20}
+
+var sweepOnce sync.Once
+
+// Mount gives the test a new filesystem of type fs ("ext4", "xfs", "btrfs" or "tmpfs") with size bytes, or the least that
+// type allows, and returns where it is mounted. It skips the test unless root, and where a tool or the kernel lacks it.
+func Mount(t testing.TB, fs string, size int64) string {
+	t.Helper()
+	NeedRoot(t)
+	dir := newDir(t)
+	mnt := filepath.Join(dir, "m")
+	if err := os.Mkdir(mnt, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if fs == "tmpfs" {
+		run(t, "mount", "-t", "tmpfs", "-o", fmt.Sprintf("mode=755,size=%d", size), "ferry-lab", mnt)
+		return mnt
+	}
+	maker, ok := makers[fs]
+	if !ok {
+		t.Fatalf("lab: no filesystem %q", fs)
+	}
+	Need(t, maker[0])
+	image := filepath.Join(dir, "image")
+	if err := os.WriteFile(image, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(image, max(size, smallest[fs])); err != nil {
+		t.Fatal(err)
+	}
+	run(t, maker[0], append(maker[1:], image)...)
+	// The loop device is of mount's making, so the kernel detaches it with the filesystem.
+	run(t, "mount", "-t", fs, "-o", "loop", image, mnt)
+	return mnt
+}
+
+// NeedRoot skips the test unless root.
+func NeedRoot(t testing.TB) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: it mounts filesystems and sets owners")
+	}
+}
+
+// Need skips the test when a program is not installed.
+func Need(t testing.TB, programs ...string) {
+	t.Helper()
+	for _, p := range programs {
+		if _, err := exec.LookPath(p); err != nil {
+			t.Skipf("needs the program %s", p)
+		}
+	}
+}
+
+// newDir makes a locked directory that is torn down, with all mounted below it, when the test ends.
+func newDir(t testing.TB) string {
+	t.Helper()
+	sweepOnce.Do(func() {
+		if err := Sweep(); err != nil {
+			t.Logf("lab: %v", err)
+		}
+	})
+	dir, err := os.MkdirTemp("", prefix)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lock, err := lockDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		defer lock.Close()
+		if t.Failed() && os.Getenv("FERRY_LAB_KEEP") != "" {
+			t.Logf("lab: kept %s", dir)
+			return
+		}
+		if err := remove(dir); err != nil {
+			t.Errorf("lab: %v", err)
+		}
+	})
+	return dir
+}
+
+// lockDir takes the lock of a lab directory, which fails while its owner lives.
+func lockDir(dir string) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock: %w", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("lock %s: %w", dir, err)
+	}
+	return f, nil
+}
+
+// Sweep tears down what killed processes left.
+func Sweep() error {
+	dirs, err := filepath.Glob(filepath.Join(os.TempDir(), prefix+"*"))
+	if err != nil {
+		return fmt.Errorf("sweep: %w", err)
+	}
+	for _, dir := range dirs {
+		lock, err := lockDir(dir)
+		if err != nil {
+			continue // its owner lives
+		}
+		err = remove(dir)
+		lock.Close()
+		if err != nil {
+			return fmt.Errorf("sweep: %w", err)
+		}
+	}
+	return nil
+}
+
+// remove unmounts everything below dir and removes it.
+func remove(dir string) error {
+	points, err := mountsBelow(dir)
+	if err != nil {
+		return err
+	}
+	for i := len(points) - 1; i >= 0; i-- {
+		// A process that a test left behind must not keep the next test from starting: the error tells of it.
+		if err := unix.Unmount(points[i], 0); err != nil {
+			if err := unix.Unmount(points[i], unix.MNT_DETACH); err != nil {
+				return fmt.Errorf("unmount %s: %w", points[i], err)
+			}
+			defer os.RemoveAll(dir)
+			return fmt.Errorf("unmount %s: %w: something still uses it", points[i], err)
+		}
+	}
+	return os.RemoveAll(dir)
+}
+
+// mountsBelow returns the mount points below dir in the order they were mounted (see proc_pid_mountinfo(5)).
+func mountsBelow(dir string) (points []string, err error) {
+	f, err := os.Open("/proc/self/mountinfo")
+	if err != nil {
+		return nil, fmt.Errorf("mounts: %w", err)
+	}
+	defer f.Close()
+	s := bufio.NewScanner(f)
+	for s.Scan() {
+		fields := strings.Fields(s.Text())
+		if len(fields) < 5 {
+			continue
+		}
+		point := unescape.Replace(fields[4])
+		if strings.HasPrefix(point, dir+"/") {
+			points = append(points, point)
+		}
+	}
+	return points, s.Err()
+}
+
+var unescape = strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
+
+func run(t testing.TB, name string, args ...string) {
+	t.Helper()
+	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
+		text := string(out)
+		if strings.Contains(text, "unknown filesystem type") {
+			t.Skipf("the kernel lacks a filesystem: %s", strings.TrimSpace(text))
+		}
+		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, text)
+	}
+}
