@@ -89,6 +89,9 @@ func (c *Conn) WriteFrame(h Header, payload ...[]byte) error {
 }
 
 func (c *Conn) write(h *Header, payload [][]byte) error {
+	if cause := context.Cause(c.link.ctx); cause != nil {
+		return cause
+	}
 	h.put(&c.outgoing)
 	_, err := c.rw.Write(c.outgoing[:])
 	for i := 0; i < len(payload) && err == nil; i++ {
@@ -163,12 +166,8 @@ func (c *Conn) Done() <-chan struct{} { return c.link.ctx.Done() }
 // The peer reads io.EOF if no frame was being written, else io.ErrUnexpectedEOF.
 func (c *Conn) Close() error {
 	if c.tls != nil && c.link.ctx.Err() == nil && c.writing.TryLock() {
-		// The alert says that this is the end and not a cut. It is tiny and must not wait for the limit.
-		c.link.parting.Store(true)
-		c.link.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
-		if c.tls.CloseWrite() == nil {
-			c.link.Flush()
-		}
+		c.link.part()
+		c.tls.CloseWrite() // the connection ends whether the peer hears it or not
 		c.writing.Unlock()
 	}
 	return c.link.Close()

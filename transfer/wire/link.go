@@ -48,7 +48,7 @@ type link struct {
 
 	writing sync.Mutex    // a reader under TLS writes too, when the peer wants new keys
 	out     *bufio.Writer // nil: unbuffered
-	parting atomic.Bool   // the last record does not wait for the limit
+	parting atomic.Bool   // see part
 }
 
 func newLink(raw net.Conn, opt Options) *link {
@@ -80,7 +80,25 @@ func (l *link) Write(p []byte) (int, error) {
 	if l.out == nil {
 		return rawWriter{l}.Write(p)
 	}
-	return l.out.Write(p)
+	n, err := l.out.Write(p)
+	if err == nil && l.parting.Load() {
+		err = l.out.Flush()
+	}
+	return n, err
+}
+
+// part lets one last record out, at once and whatever the limit: it says that this is the end and not a cut.
+func (l *link) part() {
+	l.Conn.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
+	l.parting.Store(true)
+}
+
+// SetWriteDeadline keeps crypto/tls from replacing the deadline of part by its own, which is 5 s and then the past.
+func (l *link) SetWriteDeadline(t time.Time) error {
+	if l.parting.Load() {
+		return nil
+	}
+	return l.Conn.SetWriteDeadline(t)
 }
 
 // Flush writes what is buffered.
@@ -118,6 +136,10 @@ func (l *link) reason(err error) error {
 	return fault.Temporary(err)
 }
 
+// errCut is the end of a TCP stream without the alert that ends a TLS stream. crypto/tls takes a plain io.EOF for an orderly end
+// if it falls between two records.
+var errCut = fmt.Errorf("connection cut: %w", io.ErrUnexpectedEOF)
+
 type rawReader struct{ l *link }
 
 func (r rawReader) Read(p []byte) (int, error) {
@@ -129,6 +151,9 @@ func (r rawReader) Read(p []byte) (int, error) {
 	}
 	n, err := l.Conn.Read(p)
 	l.counters.received.Add(int64(n))
+	if err == io.EOF && l.out != nil {
+		err = errCut
+	}
 	return n, err
 }
 
