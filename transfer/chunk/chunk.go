@@ -43,5 +43,9 @@ func Count(size int64) int64 { return (size + Size - 1) / Size }
 
 var zeroes [Size]byte
 
+// Hole stands for a chunk, whole or the last of a file, that is a hole: it reads as zeroes and occupies nothing. It is not a
+// BLAKE3 output, so that zeroes that are written and zeroes that are not can be told apart.
+var Hole = Digest{'h', 'o', 'l', 'e'}
+
 // IsZero reports whether data, at most Size bytes, is all zero bytes.
 func IsZero(data []byte) bool { return bytes.Equal(data, zeroes[:len(data)]) }

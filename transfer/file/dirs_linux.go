@@ -1,6 +1,7 @@
 package file
 
 import (
+	"bytes"
 	"fmt"
 	"sync"
 
@@ -121,6 +122,26 @@ func (s *Dirs) Release(d *Dir) {
 		s.unlink(old)
 		s.closeDir(old)
 	}
+}
+
+// OpenPath opens the directory at path, below root, one component at a time. The caller closes the descriptor.
+func (s *Dirs) OpenPath(root *Dir, path []byte) (int, error) {
+	at, err := s.Acquire(root)
+	if err != nil {
+		return -1, err
+	}
+	defer s.Release(root)
+	fd, err := openDir(at, &[]byte(".\x00")[0])
+	for err == nil && len(path) > 0 {
+		name, rest, _ := bytes.Cut(path, []byte("/"))
+		next, openErr := openDir(fd, &append(bytes.Clone(name), 0)[0])
+		unix.Close(fd)
+		fd, path, err = next, rest, openErr
+	}
+	if err != nil {
+		return -1, err
+	}
+	return fd, nil
 }
 
 // Close closes all descriptors that nobody uses, and the root.

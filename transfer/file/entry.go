@@ -94,6 +94,8 @@ const (
 	StatePartial
 	// StateRelink: this pass has to make the hard link again.
 	StateRelink
+	// StateQuick (OpCheck only): compare kind, size and mtime, nothing else.
+	StateQuick
 )
 
 // Entry is one line of a manifest: a path, its metadata, its identity and the digest of its content.

@@ -432,4 +432,3 @@ func (s *Dirs) Readlink(d *Dir, name, buf []byte) ([]byte, error) {
 	}
 	return buf[:n], nil
 }
-

@@ -1,0 +1,28 @@
+package agent
+
+import (
+	"context"
+
+	"github.com/ferry-migrate/ferry/reporter/smsapi"
+	"github.com/ferry-migrate/ferry/transfer"
+	"github.com/ferry-migrate/ferry/transfer/wire"
+)
+
+// connect is SSL_CONFIG: it proves that the target can be reached and that both sides know each other's key, enrolling this
+// source with the pairing code if they do not yet.
+type connect struct{ dial wire.DialFunc }
+
+// NewConnect returns the subtask SSL_CONFIG for a target that dial reaches.
+func NewConnect(dial wire.DialFunc) Subtask { return &connect{dial} }
+
+func (*connect) Name() string { return string(smsapi.SSLConfig) }
+
+func (c *connect) Run(ctx context.Context, _ *Task) error {
+	conn, err := c.dial(ctx)
+	if err != nil {
+		return err
+	}
+	return conn.Close()
+}
+
+func (*connect) Progress() transfer.Progress { return transfer.Progress{} }

@@ -1,0 +1,232 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/ferry-migrate/ferry/internal/fault"
+	"github.com/ferry-migrate/ferry/reporter/smsapi"
+	"github.com/ferry-migrate/ferry/transfer"
+	"github.com/ferry-migrate/ferry/transfer/source"
+	"github.com/ferry-migrate/ferry/transfer/wire"
+)
+
+// Pass is what one pass over all sources did.
+type Pass struct {
+	source.Result
+	BytesSent int64         // on the wire, both directions, this pass
+	Backlog   int64         // bytes that changed between the pass before and this one
+	Churn     float64       // bytes per second that change on the source
+	Forecast  time.Duration // how long the last pass would take if it began now
+}
+
+// Files is what the file-level subtasks work on.
+type Files struct {
+	Sources  []*source.Config
+	Counters *wire.Counters
+	Interval time.Duration // between sync passes without backlog
+	Cutover  <-chan struct{}
+	// Quiet runs the last pass between the hooks of the operator.
+	Quiet func(ctx context.Context, pass func() error) error
+	// Ended is told of each pass, last saying that no other follows.
+	Ended func(p Pass, last bool)
+
+	more atomic.Bool
+}
+
+// MoreToCome reports whether a pass will follow the one that runs: the target then stays.
+func (f *Files) MoreToCome() bool { return f.more.Load() }
+
+// replicate is MIGRATE_LINUX_FILE, or SYNC_LINUX_FILE as a single pass.
+type replicate struct {
+	name  smsapi.SubtaskName
+	files *Files
+	last  bool // nothing follows it
+
+	mu    sync.Mutex
+	now   *source.Counters
+	done  transfer.Progress // of sources that are done in this pass
+	start int64             // bytes on the wire before
+}
+
+// NewReplicate returns MIGRATE_LINUX_FILE, or with again SYNC_LINUX_FILE: one pass over all sources. last says that it ends the
+// migration.
+func NewReplicate(f *Files, again, last bool) Subtask {
+	name := smsapi.MigrateLinuxFile
+	if again {
+		name = smsapi.SyncLinuxFile
+	}
+	return &replicate{name: name, files: f, last: last}
+}
+
+func (r *replicate) Name() string { return string(r.name) }
+
+func (r *replicate) Run(ctx context.Context, _ *Task) error {
+	if !r.last {
+		p, err := r.pass(ctx, false)
+		if err != nil {
+			return err
+		}
+		r.files.Ended(p, false)
+		return nil
+	}
+	var p Pass
+	err := r.files.quietly(ctx, func() (err error) {
+		p, err = r.pass(ctx, true)
+		return err
+	})
+	if err == nil {
+		r.files.Ended(p, true)
+	}
+	return err
+}
+
+// pass brings the target in step once.
+func (r *replicate) pass(ctx context.Context, last bool) (Pass, error) {
+	began := time.Now()
+	r.mu.Lock()
+	r.done, r.start = transfer.Progress{}, r.files.Counters.Total()
+	start := r.start
+	r.mu.Unlock()
+	var total Pass
+	for i, cfg := range r.files.Sources {
+		r.files.more.Store(!last || i < len(r.files.Sources)-1)
+		count := &source.Counters{}
+		r.mu.Lock()
+		r.now = count
+		r.mu.Unlock()
+		result, err := source.Run(ctx, cfg, count)
+		if err != nil {
+			if len(r.files.Sources) > 1 {
+				err = fmt.Errorf("%s: %w", cfg.Root, err)
+			}
+			return total, err
+		}
+		total.add(result)
+		r.mu.Lock()
+		r.done = sum(r.done, count.Progress(0))
+		r.now = nil
+		r.mu.Unlock()
+	}
+	total.Seconds = time.Since(began).Seconds()
+	total.BytesSent = r.files.Counters.Total() - start
+	total.Backlog = max(0, total.Bytes-total.BytesSaved)
+	return total, nil
+}
+
+func (p *Pass) add(r *source.Result) {
+	if p.Pass == "" || r.Pass == "resume" {
+		p.Pass = r.Pass
+	}
+	p.Verified, p.TargetLabel = r.Verified, r.TargetLabel
+	p.Files += r.Files
+	p.Bytes += r.Bytes
+	p.BytesRead += r.BytesRead
+	p.BytesRaw += r.BytesRaw
+	p.BytesSaved += r.BytesSaved
+	p.Changed += r.Changed
+	p.Deleted += r.Deleted
+	p.Differences += r.Differences
+	p.Differ = append(p.Differ, r.Differ...)
+	p.Losses = source.MergeLosses(p.Losses, r.Losses)
+}
+
+func (r *replicate) Progress() transfer.Progress {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p := r.done
+	if r.now != nil {
+		p = sum(p, r.now.Progress(0))
+	}
+	p.BytesSent = r.files.Counters.Total() - r.start
+	return p
+}
+
+// sum adds the counters of b to a; the phase is that of b.
+func sum(a, b transfer.Progress) transfer.Progress {
+	return transfer.Progress{
+		Phase: b.Phase, Files: a.Files + b.Files, FilesTotal: a.FilesTotal + b.FilesTotal,
+		Bytes: a.Bytes + b.Bytes, BytesTotal: a.BytesTotal + b.BytesTotal, BytesRead: a.BytesRead + b.BytesRead,
+		BytesRaw: a.BytesRaw + b.BytesRaw, BytesSaved: a.BytesSaved + b.BytesSaved,
+	}
+}
+
+// follow is SYNC_LINUX_FILE until cutover: pass after pass, at once while there is backlog, else at the interval.
+type follow struct {
+	replicate
+}
+
+// NewFollow returns SYNC_LINUX_FILE that goes on until cutover, which does one more pass and ends it.
+func NewFollow(f *Files) Subtask {
+	return &follow{replicate{name: smsapi.SyncLinuxFile, files: f, last: true}}
+}
+
+func (s *follow) Run(ctx context.Context, _ *Task) error {
+	var before time.Time
+	for {
+		select {
+		case <-s.files.Cutover:
+			return s.replicate.Run(ctx, nil)
+		default:
+		}
+		began := time.Now()
+		p, err := s.pass(ctx, false)
+		if err != nil {
+			return err
+		}
+		if !before.IsZero() {
+			p.Churn = float64(p.Backlog) / max(began.Sub(before).Seconds(), 0.001)
+		}
+		p.Forecast = forecast(p)
+		before = began
+		s.files.Ended(p, false)
+		if p.Backlog > 0 && p.Seconds > s.files.Interval.Seconds() {
+			continue
+		}
+		select {
+		case <-s.files.Cutover:
+		case <-time.After(s.files.Interval):
+		case <-ctx.Done():
+			return cancelled(ctx)
+		}
+	}
+}
+
+// forecast is how long a pass over what changes during this one would take: the scan as now, and the content at the rate of now.
+func forecast(p Pass) time.Duration {
+	took := time.Duration(p.Seconds * float64(time.Second))
+	if p.Backlog == 0 || p.Churn == 0 {
+		return took
+	}
+	rate := float64(p.Backlog) / p.Seconds
+	return time.Duration(float64(took) * min(1, p.Churn/rate))
+}
+
+// quietly runs the last pass between the hooks.
+func (f *Files) quietly(ctx context.Context, pass func() error) error {
+	if f.Quiet == nil {
+		return pass()
+	}
+	return f.Quiet(ctx, pass)
+}
+
+// ErrDifferent is in the chain of an error that says that verification found differences.
+var ErrDifferent = errors.New("the target differs from the source")
+
+// Differences returns the error for a pass whose verification found n differences; words are the first of them.
+func Differences(n int64, words []string) error {
+	text := ""
+	for i, w := range words {
+		if i == 3 {
+			text += "; …"
+			break
+		}
+		text += "; " + w
+	}
+	return fault.Operator("FERRY-VERIFY-DIFFERENT", "run again: what differs is sent anew; if it stays, check the target's disk and memory",
+		fmt.Errorf("%w in %d places%s", ErrDifferent, n, text))
+}

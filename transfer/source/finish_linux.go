@@ -1,0 +1,376 @@
+package source
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ferry-migrate/ferry/internal/fault"
+	"github.com/ferry-migrate/ferry/transfer/chunk"
+	"github.com/ferry-migrate/ferry/transfer/file"
+	"github.com/ferry-migrate/ferry/transfer/file/manifest"
+)
+
+const chunkSize = chunk.Size
+
+// tail sends the operations of the phases after the copy, which are made by one goroutine.
+type tail struct {
+	p     *pass
+	ops   []byte
+	dir   []byte // the current one
+	any   bool   // there is a current one
+	chain bool   // each frame waits for the one before
+	round int
+	fr    []*framer
+}
+
+func (p *pass) newTail() *tail {
+	t := &tail{p: p}
+	for _, c := range p.s.streams {
+		t.fr = append(t.fr, newFramer(c, p.effort))
+	}
+	return t
+}
+
+// at makes the directory of path the current one and returns the name in it.
+func (t *tail) at(path []byte) (name []byte) {
+	dir, name := splitPath(path)
+	t.in(dir)
+	return name
+}
+
+func (t *tail) in(dir []byte) {
+	if !t.any || !bytes.Equal(t.dir, dir) {
+		t.ops = file.AppendDir(t.ops, dir)
+		t.dir, t.any = append(t.dir[:0], dir...), true
+	}
+}
+
+// added sends the frame once it is large enough.
+func (t *tail) added() error {
+	if len(t.ops) < batchBytes {
+		return nil
+	}
+	return t.send()
+}
+
+func (t *tail) send() error {
+	if len(t.ops) == 0 {
+		return nil
+	}
+	f := t.fr[t.round%len(t.fr)]
+	t.round++
+	if err := f.encode(t.ops, nil); err != nil {
+		return err
+	}
+	seq, after, err := t.p.rec.next()
+	if err != nil {
+		return err
+	}
+	t.p.count.raw.Add(int64(len(t.ops)))
+	t.ops, t.any = t.ops[:0], false
+	if err := f.send(seq, after, t.chain); err != nil {
+		return t.p.s.why(err)
+	}
+	return nil
+}
+
+// each calls f for every entry that the pass has written so far.
+func (p *pass) each(ctx context.Context, f func(e *file.Entry, c *manifest.Cursor) error) error {
+	r, err := p.store.Pass()
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	c := r.Cursor()
+	for n := 0; ; n++ {
+		if n%1024 == 0 && ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		e, err := c.Next()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := f(e, c); err != nil {
+			return err
+		}
+	}
+}
+
+// links makes the hard links.
+func (p *pass) links(ctx context.Context) error {
+	p.rec.raise()
+	if p.rec.relinks == 0 {
+		return nil
+	}
+	p.count.enter("links")
+	t := p.newTail()
+	err := p.each(ctx, func(e *file.Entry, _ *manifest.Cursor) error {
+		if e.State&file.StateRelink == 0 {
+			return nil
+		}
+		name := t.at(e.Path)
+		t.ops = file.AppendLink(t.ops, name, e.Link)
+		p.touch(t.dir)
+		return t.added()
+	})
+	if err != nil {
+		return err
+	}
+	return t.send()
+}
+
+// touch makes the metadata of a directory go out at the end.
+func (p *pass) touch(dir []byte) {
+	if p.rec.touched != nil {
+		p.rec.touched[p.hash(dir)] = struct{}{}
+	}
+}
+
+// errGuard is returned when a pass would delete more than half of the target.
+func errGuard(deletes, of int64) error {
+	return fault.Operator("FERRY-DELETE-GUARD", "check that the source is whole and mounted; if it is meant, run again with --force-delete (or keep all with --no-delete)",
+		fmt.Errorf("the source lacks %d of the %d entries the target has", deletes, of))
+}
+
+// deletes removes what the source has no more.
+func (p *pass) deletes(ctx context.Context) error {
+	held, err := p.held(ctx)
+	if err != nil || held == nil || !p.cfg.Delete {
+		return err
+	}
+	defer held.Close()
+	p.count.enter("delete")
+	var gone, all int64
+	if err := p.eachGone(ctx, held, &all, func(*file.Entry, bool) error { gone++; return nil }); err != nil {
+		return err
+	}
+	if gone == 0 {
+		return nil
+	}
+	if gone*2 > all && !p.cfg.ForceDelete {
+		return errGuard(gone, all)
+	}
+	if err := p.rec.w.BeginDeletes(p.rec.raise()); err != nil {
+		return err
+	}
+	t := p.newTail()
+	err = p.eachGone(ctx, held, &all, func(e *file.Entry, below bool) error {
+		p.deleted++
+		if below { // goes with its directory
+			return nil
+		}
+		name := t.at(e.Path)
+		t.ops = file.AppendDelete(t.ops, name, e.Kind)
+		p.touch(t.dir)
+		return t.added()
+	})
+	if err != nil {
+		return err
+	}
+	return t.send()
+}
+
+// held returns what the target has: the base, or a listing where the base may not say all.
+func (p *pass) held(ctx context.Context) (*manifest.Reader, error) {
+	if p.unclean {
+		return p.listNames(ctx)
+	}
+	if p.baseReader == nil {
+		return nil, nil
+	}
+	return manifest.Open(p.store.BasePath())
+}
+
+// eachGone calls f for every entry of held that the pass did not see, below saying that a directory above it is gone too.
+func (p *pass) eachGone(ctx context.Context, held *manifest.Reader, all *int64, f func(e *file.Entry, below bool) error) error {
+	r, err := p.store.Pass()
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	seen := r.Cursor()
+	if err := seen.Advance(); err != nil {
+		return err
+	}
+	*all = 0
+	var last, gone []byte // the last entry seen, if it is no directory; the last directory gone
+	old := held.Cursor()
+	for n := 0; ; n++ {
+		if n%1024 == 0 && ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		e, err := old.Next()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		*all++
+		for s := seen.Current(); s != nil && file.ComparePath(s.Path, e.Path) < 0; s = seen.Current() {
+			last = last[:0]
+			if s.Kind != file.KindDir {
+				last = append(last, s.Path...)
+			}
+			if err := seen.Advance(); err != nil {
+				return err
+			}
+		}
+		if s := seen.Current(); s != nil && bytes.Equal(s.Path, e.Path) || len(e.Path) == 0 || string(e.Path) == lostFound {
+			continue
+		}
+		if beneath(e.Path, last) || p.excludes.Covers(e.Path, e.Kind == file.KindDir) {
+			continue // it went when its directory became something else; or it is left out now and stays
+		}
+		below := beneath(e.Path, gone)
+		if !below {
+			gone = gone[:0]
+			if e.Kind == file.KindDir {
+				gone = append(gone, e.Path...)
+			}
+		}
+		if err := f(e, below); err != nil {
+			return err
+		}
+	}
+}
+
+// lostFound belongs to the target's own filesystem: a source without one says nothing about it.
+const lostFound = "lost+found"
+
+// beneath reports whether path lies below dir; nothing lies below "".
+func beneath(path, dir []byte) bool {
+	return len(dir) > 0 && len(path) > len(dir) && path[len(dir)] == '/' && bytes.HasPrefix(path, dir)
+}
+
+// directories sends the metadata of directories, children before parents: of all, or of those that changed or were touched.
+func (p *pass) directories(ctx context.Context) error {
+	p.count.enter("directories")
+	p.rec.raise()
+	t := p.newTail()
+	t.chain = true
+	var stack []*file.Entry
+	pop := func(path []byte) error {
+		for len(stack) > 0 {
+			d := stack[len(stack)-1]
+			if path != nil && (len(d.Path) == 0 || beneath(path, d.Path)) {
+				return nil
+			}
+			stack = stack[:len(stack)-1]
+			if err := p.directory(t, d); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	err := p.each(ctx, func(e *file.Entry, _ *manifest.Cursor) error {
+		if e.Kind != file.KindDir {
+			return nil
+		}
+		if err := pop(e.Path); err != nil {
+			return err
+		}
+		_, touched := p.rec.touched[p.hash(e.Path)]
+		if p.allDirs || touched || e.State&file.StateSent != 0 {
+			d := *e
+			d.Path = bytes.Clone(e.Path)
+			stack = append(stack, &d)
+		}
+		return nil
+	})
+	if err == nil {
+		err = pop(nil)
+	}
+	if err != nil {
+		return err
+	}
+	return t.send()
+}
+
+func (p *pass) directory(t *tail, d *file.Entry) error {
+	if d.Xattr.Known() {
+		x, err := p.dirXattrs(d.Path)
+		if err != nil {
+			p.ledger.distrust(d.Path, reread)
+		}
+		d.Xattrs = x
+	}
+	t.in(d.Path)
+	t.ops = file.AppendDirMeta(t.ops, &d.Meta)
+	return t.added()
+}
+
+// dirXattrs reads the extended attributes of a directory by its path from the root.
+func (p *pass) dirXattrs(path []byte) ([]byte, error) {
+	fd, err := p.walk.Dirs.OpenPath(p.walk.Root(), path)
+	if err != nil {
+		return nil, fmt.Errorf("read attributes: %w", err)
+	}
+	defer unix.Close(fd)
+	return p.prober().meta.Xattrs(fd)
+}
+
+// verify has the target compare what it holds with what the pass sent, or with everything.
+func (p *pass) verify(ctx context.Context, all bool) error {
+	p.count.enter("verify")
+	if err := p.s.flush(p.rec.raise()); err != nil {
+		return err
+	}
+	t := p.newTail()
+	digests := make([]byte, batchBytes/64)
+	quick := p.cfg.Verify == VerifyQuick
+	err := p.each(ctx, func(e *file.Entry, c *manifest.Cursor) error {
+		dirSent := e.Kind == file.KindDir && (p.allDirs || func() bool { _, ok := p.rec.touched[p.hash(e.Path)]; return ok }())
+		if !all && e.State&file.StateSent == 0 && !dirSent || p.ledger.doubted(e.Path) {
+			return nil
+		}
+		if quick {
+			return p.check(t, quickEntry(e), nil, 0)
+		}
+		if e.Chunks() == 0 {
+			return p.check(t, e, nil, 0)
+		}
+		for first := int64(0); first < e.Chunks(); {
+			n, err := c.Chunks(digests)
+			if err != nil {
+				return err
+			}
+			if n == 0 {
+				return errors.New("manifest lost digests while it was read")
+			}
+			if err := p.check(t, e, digests[:n*chunk.DigestSize], first); err != nil {
+				return err
+			}
+			first += int64(n)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if err := t.send(); err != nil {
+		return err
+	}
+	return p.s.flush(p.rec.raise())
+}
+
+// quickEntry is what a quick verification compares of e.
+func quickEntry(e *file.Entry) *file.Entry {
+	q := *e
+	q.State = file.StateQuick
+	return &q
+}
+
+func (p *pass) check(t *tail, e *file.Entry, digests []byte, first int64) error {
+	name := t.at(e.Path)
+	t.ops = file.AppendCheck(t.ops, name, e, first, digests)
+	return t.added()
+}

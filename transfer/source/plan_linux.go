@@ -1,0 +1,591 @@
+package source
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ferry-migrate/ferry/transfer/chunk"
+	"github.com/ferry-migrate/ferry/transfer/file"
+	"github.com/ferry-migrate/ferry/transfer/file/manifest"
+)
+
+// planner walks the source beside the base and cuts what it finds into jobs. One goroutine.
+type planner struct {
+	p      *pass
+	ctx    context.Context
+	base   *manifest.Cursor // nil if there is none
+	second *manifest.Cursor // for looking elsewhere in the base
+	inodes *manifest.Inodes // of the base, made when first needed
+	links  map[linkKey]*linkGroup
+	job    *job
+	jobs   int64
+	bytes  int64 // content in job
+	path   []byte
+	meta   file.MetaReader
+	ending *large // the larger file before, whose OpEnd goes into the next batch
+}
+
+type linkKey struct{ dev, ino, gen uint64 }
+
+// linkGroup is an inode with several names, from the first that was met to the last.
+type linkGroup struct {
+	leader []byte
+	fresh  bool   // the leader is a new inode on the target: every other name has to be linked to it
+	rest   uint32 // names not met yet
+}
+
+// run plans everything; it returns when the last job is handed over.
+func (pl *planner) run() error {
+	if err := pl.advance(); err != nil {
+		return err
+	}
+	pl.job = pl.p.newJob()
+	for it := pl.p.walk.Next(); it != nil; it = pl.p.walk.Next() {
+		if err := pl.visit(it); err != nil {
+			return err
+		}
+		if pl.bytes >= batchBytes || len(pl.job.items) >= batchItems {
+			if err := pl.flush(); err != nil {
+				return err
+			}
+		}
+	}
+	pl.finishLarge()
+	return pl.flush()
+}
+
+// flush hands the job over.
+func (pl *planner) flush() error {
+	if len(pl.job.items) == 0 {
+		return nil
+	}
+	j := pl.job
+	pl.job, pl.bytes = pl.p.newJob(), 0
+	return pl.hand(j)
+}
+
+func (pl *planner) hand(j *job) error {
+	j.n = pl.jobs
+	pl.jobs++
+	select {
+	case pl.p.jobs <- j:
+		return nil
+	case <-pl.ctx.Done():
+		return context.Cause(pl.ctx)
+	}
+}
+
+func (pl *planner) advance() error {
+	if pl.base == nil {
+		return nil
+	}
+	return pl.base.Advance()
+}
+
+// seek moves the base to the first entry at or after path and returns it if it is the one at path.
+func (pl *planner) seek(path []byte) (*file.Entry, error) {
+	if pl.base == nil {
+		return nil, nil
+	}
+	for {
+		e := pl.base.Current()
+		if e == nil {
+			return nil, nil
+		}
+		c := file.ComparePath(e.Path, path)
+		if c == 0 {
+			return e, nil
+		}
+		if c > 0 {
+			return nil, nil
+		}
+		if err := pl.base.Advance(); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func (pl *planner) visit(w *file.Item) error {
+	pl.path = append(pl.path[:0], w.Dir.Path...)
+	name := w.Name[:len(w.Name)-1]
+	if len(pl.path) > 0 && len(name) > 0 {
+		pl.path = append(pl.path, '/')
+	}
+	pl.path = append(pl.path, name...)
+	if w.Unread != nil {
+		pl.p.unlisted(pl.path, w.Unread)
+		return pl.carry(pl.path, false)
+	}
+	if len(pl.path) > file.MaxPath {
+		pl.p.tooDeep(pl.path)
+		return nil
+	}
+	old, err := pl.seek(pl.path)
+	if err != nil {
+		return err
+	}
+	if old != nil && pl.p.ledger.trust(pl.path) == resend {
+		old.State |= file.StateUncertain
+	}
+	if w.Err != nil || w.Kind == 0 || w.Mount && w.Kind != file.KindDir {
+		pl.p.unlooked(pl.path, w)
+		return pl.carry(pl.path, true)
+	}
+	it := pl.add(w)
+	if w.Kind == file.KindDir {
+		return pl.directory(it, old)
+	}
+	return pl.leaf(it, old)
+}
+
+// add appends an item for what the walk found.
+func (pl *planner) add(w *file.Item) *item {
+	pl.finishLarge()
+	j := pl.job
+	j.items = append(j.items, item{Entry: w.Entry, dir: w.Dir, name: w.Name, place: w.Place})
+	it := &j.items[len(j.items)-1]
+	it.Path = j.keep(pl.path)
+	return it
+}
+
+// carry records what the base knows at and below path as it is: nothing can be said about it now.
+func (pl *planner) carry(path []byte, self bool) error {
+	prefix := append(bytes.Clone(path), '/')
+	for {
+		if _, err := pl.seek(path); err != nil {
+			return err
+		}
+		var e *file.Entry
+		if pl.base != nil {
+			e = pl.base.Current()
+		}
+		if e == nil || !bytes.Equal(e.Path, path) && !bytes.HasPrefix(e.Path, prefix) && len(path) > 0 {
+			return nil
+		}
+		if self || !bytes.Equal(e.Path, path) {
+			if err := pl.keepOld(e); err != nil {
+				return err
+			}
+		}
+		if err := pl.advance(); err != nil {
+			return err
+		}
+	}
+}
+
+// keepOld records an entry of the base with its digests.
+func (pl *planner) keepOld(e *file.Entry) error {
+	j := pl.job
+	j.items = append(j.items, item{Entry: *e, act: actKeep})
+	it := &j.items[len(j.items)-1]
+	it.Path, it.Link = j.keep(e.Path), j.keep(e.Link)
+	return pl.copyDigests(it, pl.base, e.Chunks())
+}
+
+// copyDigests records n chunk digests of cur's entry after it, the last item of the job.
+func (pl *planner) copyDigests(it *item, cur *manifest.Cursor, n int64) error {
+	if n == 0 {
+		return nil
+	}
+	it.counted = true
+	size := it.Size
+	if err := pl.flush(); err != nil {
+		return err
+	}
+	for first := int64(0); first < n; {
+		j := pl.p.newJob()
+		count := min(n-first, runChunks)
+		j.large, j.first, j.count, j.known = &large{item: item{Entry: file.Entry{Meta: file.Meta{Size: size}}}}, first, count, true
+		if err := readDigests(cur, j, count); err != nil {
+			return err
+		}
+		if err := pl.hand(j); err != nil {
+			return err
+		}
+		first += count
+	}
+	return nil
+}
+
+func readDigests(cur *manifest.Cursor, j *job, count int64) error {
+	size := int(count * chunk.DigestSize)
+	if cap(j.old) < size {
+		j.old = make([]byte, size)
+	}
+	j.old = j.old[:size]
+	clear(j.old)
+	_, err := cur.Chunks(j.old)
+	return err
+}
+
+// settled reports whether a change after the pass that recorded e must have given it another ctime.
+func (pl *planner) settled(e *file.Entry) bool {
+	limit := pl.p.baseStarted
+	if e.Ctime.Nsec == 0 { // a filesystem that counts in seconds, or two
+		limit.Sec -= 2
+	} else if limit.Nsec -= clockTick; int32(limit.Nsec) < 0 {
+		limit.Sec, limit.Nsec = limit.Sec-1, limit.Nsec+1e9
+	}
+	return e.Ctime.Before(limit)
+}
+
+// clockTick is the coarsest step of the clock that times of inodes are taken from, in nanoseconds, twice (CONFIG_HZ=100).
+const clockTick = 20e6
+
+// unchanged reports whether nothing of the entry can have changed since the base was written, its access time aside.
+func (pl *planner) unchanged(now, old *file.Entry) bool {
+	return old.Kind == now.Kind && old.Size == now.Size && old.Mtime == now.Mtime && old.Ctime == now.Ctime &&
+		old.Ino != 0 && old.SameInode(now.Identity) && old.State&(file.StateUncertain|file.StatePartial) == 0 &&
+		pl.settled(old) && pl.p.ledger.trust(now.Path) == trusted
+}
+
+// inherit takes over what an unchanged entry had.
+func inherit(it *item, old *file.Entry) {
+	it.Flags, it.Project, it.Xattr, it.Digest = old.Flags, old.Project, old.Xattr, old.Digest
+}
+
+func (pl *planner) directory(it *item, old *file.Entry) error {
+	switch {
+	case old == nil || old.Kind != file.KindDir || old.State&file.StateUncertain != 0:
+		it.act = actMkdir
+	case pl.unchanged(&it.Entry, old) && old.Atime == it.Atime && !pl.p.allDirs:
+		inherit(it, old)
+		it.act = actKeep
+	default:
+		it.act = actDir
+	}
+	return nil
+}
+
+// leaf plans anything but a directory.
+func (pl *planner) leaf(it *item, old *file.Entry) error {
+	group, leader := pl.group(it)
+	if !leader {
+		pl.follow(it, old, group)
+		return nil
+	}
+	if old != nil && len(old.Link) > 0 {
+		return pl.promote(it, old, group)
+	}
+	if old != nil && pl.unchanged(&it.Entry, old) {
+		inherit(it, old)
+		if old.Atime == it.Atime {
+			it.act = actKeep
+			pl.p.saved(it)
+			return pl.copyDigests(it, pl.base, old.Chunks())
+		}
+		if it.Kind == file.KindRegular && it.Chunks() == 0 {
+			it.act = actMeta
+			return nil
+		}
+	}
+	var known *file.Entry
+	how := file.HowFresh
+	if old != nil && old.Kind == it.Kind && old.State&file.StateUncertain == 0 {
+		switch {
+		case old.Ino != 0 && old.SameInode(it.Identity), old.Ino == 0 && old.Nlink == 1 && it.Nlink == 1:
+			known, how = old, file.HowInPlace
+		case old.Kind == file.KindRegular && old.State&file.StatePartial == 0:
+			known, how = old, file.HowCopy
+		}
+	}
+	if known == nil || how != file.HowInPlace {
+		found, err := pl.elsewhere(it, group)
+		if found || err != nil {
+			return err
+		}
+	}
+	if group != nil {
+		group.fresh = how != file.HowInPlace
+	}
+	return pl.content(it, known, how, pl.base)
+}
+
+// content plans reading an entry that is compared with known, whose chunk digests cur is about to return.
+func (pl *planner) content(it *item, known *file.Entry, how file.How, cur *manifest.Cursor) error {
+	it.how = how
+	if known != nil {
+		e := *known
+		e.Path, e.Link, e.Xattrs = nil, nil, nil
+		it.base = &e
+	}
+	switch it.Kind {
+	case file.KindSymlink:
+		it.act = actSymlink
+		return nil
+	case file.KindRegular:
+		it.act = actFile
+	default:
+		it.act = actNode
+		return nil
+	}
+	if it.Size > inlineBytes {
+		return pl.larger(it, known, cur)
+	}
+	pl.bytes += it.Size
+	if it.Size <= chunk.Size {
+		if how == file.HowCopy { // small files are always sent whole
+			it.how = file.HowFresh
+		}
+		return nil
+	}
+	it.chunks = pl.job.room(int(it.Chunks()) * chunk.DigestSize)
+	if known == nil || known.Chunks() == 0 {
+		if how == file.HowCopy { // no digests to compare with, so all is sent: a new inode is cheaper than a copy
+			it.how = file.HowFresh
+		}
+		return nil
+	}
+	it.old = pl.job.room(len(it.chunks))
+	clear(it.old)
+	_, err := cur.Chunks(it.old)
+	return err
+}
+
+// larger plans a file that is read by several jobs.
+func (pl *planner) larger(it *item, known *file.Entry, cur *manifest.Cursor) error {
+	fd, err := pl.p.walk.Dirs.Open(it.dir, it.name)
+	if err != nil {
+		it.act = actFile // the worker meets the same error and knows what to do
+		it.chunks = pl.job.room(chunk.DigestSize)
+		return nil
+	}
+	l := &large{fd: fd, item: *it, sparse: it.place.Alloc < it.Size}
+	l.item.Path, l.item.base = bytes.Clone(it.Path), nil
+	l.pending.Store(1)
+	it.act, it.large = actBegin, l
+	it.State |= file.StateSent
+	oldChunks := int64(0)
+	if known != nil {
+		oldChunks = known.Chunks()
+	}
+	if oldChunks == 0 && it.how == file.HowCopy {
+		it.how = file.HowFresh
+	}
+	if it.how != file.HowFresh {
+		it.State |= file.StatePartial
+	}
+	l.item.how = it.how
+	resume := int64(0)
+	if known != nil && known.State&file.StatePartial != 0 && sameContent(known, &it.Entry) && pl.settled(known) {
+		resume = known.Resume
+	}
+	if err := pl.flush(); err != nil {
+		unix.Close(fd)
+		return err
+	}
+	err = pl.runs(l, cur, oldChunks, resume)
+	pl.ending = l
+	if l.done(&pl.meta) {
+		pl.p.changed(&l.item)
+	}
+	return err
+}
+
+// runs cuts the content of l into jobs. Of the first resume chunks the base is the truth.
+func (pl *planner) runs(l *large, cur *manifest.Cursor, oldChunks, resume int64) error {
+	total := l.item.Chunks()
+	for first := int64(0); first < total; {
+		count, known, hole := min(resume-first, runChunks), first < resume, false
+		if !known {
+			var err error
+			if count, hole, err = pl.span(l, first, total); err != nil {
+				return err
+			}
+		}
+		j := pl.p.newJob()
+		j.large, j.first, j.count, j.known, j.hole = l, first, count, known, hole
+		if first < oldChunks {
+			if err := readDigests(cur, j, min(count, oldChunks-first)); err != nil {
+				return err
+			}
+			for int64(len(j.old)) < count*chunk.DigestSize {
+				j.old = append(j.old, 0)
+			}
+		} else if l.item.how != file.HowFresh {
+			j.old = append(j.old[:0], make([]byte, count*chunk.DigestSize)...)
+		}
+		if known {
+			pl.p.savedBytes(min(count*chunk.Size, l.item.Size-first*chunk.Size))
+		} else {
+			l.pending.Add(1)
+		}
+		if err := pl.hand(j); err != nil {
+			if !known {
+				l.pending.Add(-1)
+			}
+			return err
+		}
+		first += count
+	}
+	return nil
+}
+
+// span returns how many chunks from first on make a job: extentBytes, or a hole of up to runChunks.
+func (pl *planner) span(l *large, first, total int64) (count int64, hole bool, err error) {
+	count = min(extentBytes/chunk.Size, total-first)
+	if !l.sparse {
+		return count, false, nil
+	}
+	data, err := unix.Seek(l.fd, first*chunk.Size, unix.SEEK_DATA)
+	switch {
+	case err == unix.ENXIO:
+		return min(total-first, runChunks), true, nil
+	case err != nil: // no SEEK_DATA here: the worker treats all as data
+		return count, false, nil
+	}
+	if empty := data/chunk.Size - first; empty >= count {
+		return min(empty, total-first, runChunks), true, nil
+	}
+	return count, false, nil
+}
+
+// finishLarge ends the larger file before in the batch that follows its last run.
+func (pl *planner) finishLarge() {
+	l := pl.ending
+	if l == nil {
+		return
+	}
+	pl.ending = nil
+	j := pl.job
+	j.wait = true
+	j.items = append(j.items, item{act: actEnd, how: l.item.how, dir: l.item.dir, name: l.item.name, large: l})
+}
+
+// group returns the link group of an inode with several names, and whether it is the first of them. A nil group leads itself.
+func (pl *planner) group(it *item) (g *linkGroup, leader bool) {
+	if it.Nlink <= 1 {
+		return nil, true
+	}
+	key := linkKey{it.place.Dev, it.Ino, it.Gen}
+	if g = pl.links[key]; g == nil {
+		pl.links[key] = &linkGroup{leader: bytes.Clone(it.Path), rest: it.Nlink - 1}
+		return pl.links[key], true
+	}
+	if g.rest--; g.rest == 0 {
+		delete(pl.links, key)
+	}
+	return g, false
+}
+
+// follow plans a further name of an inode.
+func (pl *planner) follow(it *item, old *file.Entry, g *linkGroup) {
+	it.act = actLink
+	it.Link = pl.job.keep(g.leader)
+	if old != nil && old.Ino != 0 && old.SameInode(it.Identity) && !g.fresh && old.State&file.StateUncertain == 0 &&
+		bytes.Equal(old.Link, g.leader) {
+		return
+	}
+	it.State |= file.StateSent | file.StateRelink
+}
+
+// promote plans a name that followed another in the base and leads now. The target's content is that of the old leader.
+func (pl *planner) promote(it *item, old *file.Entry, g *linkGroup) error {
+	if old.Kind == file.KindRegular && old.SameInode(it.Identity) && old.State&file.StateUncertain == 0 {
+		e, err := pl.lookup(it)
+		if err != nil {
+			return err
+		}
+		if e != nil {
+			return pl.content(it, e, file.HowInPlace, pl.second)
+		}
+	}
+	if g != nil {
+		g.fresh = true
+	}
+	return pl.content(it, nil, file.HowFresh, nil)
+}
+
+// lookup returns the base's entry of a regular file with the same inode, whatever its path, with pl.second on it.
+func (pl *planner) lookup(it *item) (*file.Entry, error) {
+	if pl.base == nil || it.Kind != file.KindRegular || it.Size == 0 || pl.p.foreignBase {
+		return nil, nil
+	}
+	if pl.inodes == nil {
+		var err error
+		if pl.inodes, err = pl.p.baseReader.Inodes(pl.ctx); err != nil {
+			return nil, err
+		}
+		pl.second = pl.p.baseReader.Cursor()
+	}
+	for _, pos := range pl.inodes.Lookup(it.Ino) {
+		if err := pl.second.Seek(pos); err != nil {
+			return nil, err
+		}
+		e := pl.second.Current()
+		if e.Ino == it.Ino && e.SameInode(it.Identity) && e.State&(file.StateUncertain|file.StatePartial) == 0 {
+			return e, nil
+		}
+	}
+	return nil, nil
+}
+
+// elsewhere plans a file that the target has under another name, if it does.
+func (pl *planner) elsewhere(it *item, g *linkGroup) (found bool, err error) {
+	e, err := pl.lookup(it)
+	if e == nil || err != nil || e.Size != it.Size || bytes.Equal(e.Path, it.Path) {
+		return false, err
+	}
+	if it.Size > inlineBytes {
+		same, err := pl.sameAs(it)
+		if !same || err != nil {
+			return false, err
+		}
+	}
+	if g != nil {
+		g.fresh = true
+	}
+	pl.job.fence = true
+	it.how, it.act = file.HowFresh, actFrom
+	it.from, it.fromHash = pl.job.keep(e.Path), e.Digest
+	n := e.Chunks()
+	if it.Size > inlineBytes { // it was read just now
+		it.act = actMeta // with from set, which makes it an OpFrom
+		if err := pl.second.Seek(pl.second.Position()); err != nil {
+			return false, err
+		}
+		pl.p.savedBytes(it.Size)
+		return true, pl.copyDigests(it, pl.second, n)
+	}
+	pl.bytes += it.Size
+	if n > 0 {
+		it.chunks, it.old = pl.job.room(int(n)*chunk.DigestSize), pl.job.room(int(n)*chunk.DigestSize)
+		if _, err := pl.second.Chunks(it.old); err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// sameAs reads a larger file and compares it with the digests of pl.second's entry. It stops at the first difference.
+func (pl *planner) sameAs(it *item) (bool, error) {
+	fd, err := pl.p.walk.Dirs.Open(it.dir, it.name)
+	if err != nil {
+		return false, nil
+	}
+	defer unix.Close(fd)
+	w := pl.p.prober()
+	digests := make([]byte, extentBytes/chunk.Size*chunk.DigestSize)
+	found := make([]byte, len(digests))
+	for first, total := int64(0), it.Chunks(); first < total; {
+		n, err := pl.second.Chunks(digests)
+		if err != nil || n == 0 {
+			return false, err
+		}
+		w.ops, w.read = w.ops[:0], 0
+		short, err := w.extents(&extents{fd: fd, name: it.bare(), size: it.Size, first: first, count: int64(n), found: found, sparse: it.place.Alloc < it.Size,
+			bad: func(int64, error) {}})
+		pl.p.count.read.Add(w.read)
+		if err != nil || short || !bytes.Equal(found[:n*chunk.DigestSize], digests[:n*chunk.DigestSize]) {
+			return false, nil
+		}
+		first += int64(n)
+		if pl.ctx.Err() != nil {
+			return false, fmt.Errorf("compare moved file: %w", context.Cause(pl.ctx))
+		}
+	}
+	return true, nil
+}

@@ -1,0 +1,174 @@
+package source
+
+import (
+	"context"
+	"sync"
+
+	"github.com/ferry-migrate/ferry/transfer/file"
+	"github.com/ferry-migrate/ferry/transfer/file/manifest"
+)
+
+// recorder lets jobs finish in order: their entries go to the next manifest, their frames get numbers.
+type recorder struct {
+	w *manifest.Writer
+
+	mu    sync.Mutex
+	cond  sync.Cond
+	turn  int64
+	err   error
+	seq   uint64 // last frame
+	fence uint64 // all frames after this one wait for it
+
+	sent    func(path []byte) // told of every entry of which something is sent; may be nil
+	relinks int64
+	touched map[uint64]struct{} // hashes of directories whose entries changed; nil if all are sent anyway
+}
+
+func newRecorder(w *manifest.Writer, remember bool) *recorder {
+	r := &recorder{w: w}
+	r.cond.L = &r.mu
+	if remember {
+		r.touched = map[uint64]struct{}{}
+	}
+	return r
+}
+
+// fail ends all waits.
+func (r *recorder) fail(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.err == nil {
+		r.err = err
+	}
+	r.cond.Broadcast()
+}
+
+// record waits for the job's turn, appends its entries and numbers its frames: first, first+1, …, each of which may be applied
+// once all up to after are; with each true also only after the one before.
+func (r *recorder) record(j *job, frames int) (first, after uint64, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for r.turn != j.n && r.err == nil {
+		r.cond.Wait()
+	}
+	if r.err != nil {
+		return 0, 0, r.err
+	}
+	first = r.seq + 1
+	r.seq += uint64(frames)
+	after = r.fence
+	switch {
+	case j.wait || j.fence:
+		after = first - 1
+	case j.large != nil:
+		after = max(after, j.large.begin)
+	}
+	if j.fence {
+		r.fence = r.seq
+	}
+	if err := r.append(j); err != nil {
+		r.err = err
+	}
+	r.turn++
+	r.cond.Broadcast()
+	return first, after, r.err
+}
+
+func (r *recorder) append(j *job) error {
+	if j.large != nil {
+		if err := r.w.AppendChunks(j.first, j.found); err != nil {
+			return err
+		}
+		return r.w.EndBlock(r.seq)
+	}
+	for i := range j.items {
+		it := &j.items[i]
+		if it.act == actEnd || it.drop {
+			continue
+		}
+		if it.act == actBegin {
+			it.large.begin = r.seq
+		}
+		if it.State&file.StateRelink != 0 {
+			r.relinks++
+		}
+		if err := r.w.Append(&it.Entry); err != nil {
+			return err
+		}
+		if r.sent != nil && it.State&file.StateSent != 0 {
+			r.sent(it.Path)
+		}
+		if it.act != actKeep && it.act != actBegin && it.act != actMeta && it.Entry.Chunks() > 0 {
+			if err := r.w.AppendChunks(0, it.chunks); err != nil {
+				return err
+			}
+		}
+	}
+	if r.touched != nil {
+		for _, h := range j.touched {
+			r.touched[h] = struct{}{}
+		}
+	}
+	return r.w.EndBlock(r.seq)
+}
+
+// next numbers one more frame, outside of any job, that waits for all up to the fence.
+func (r *recorder) next() (seq, after uint64, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.seq++
+	return r.seq, r.fence, r.w.EndBlock(r.seq)
+}
+
+// raise makes all frames from here on wait for all before.
+func (r *recorder) raise() uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.fence = r.seq
+	return r.seq
+}
+
+// work is the body of a worker: it takes jobs until there are no more, or the pass ends.
+func (p *pass) work(ctx context.Context, index int) error {
+	w := newWorker(p)
+	f := newFramer(p.s.streams[index], p.effort)
+	for {
+		var j *job
+		select {
+		case j = <-p.jobs:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		if j == nil {
+			return nil
+		}
+		if err := p.do(w, f, j); err != nil {
+			p.rec.fail(err)
+			return err
+		}
+	}
+}
+
+func (p *pass) do(w *worker, f *framer, j *job) error {
+	if err := w.run(j); err != nil {
+		return err
+	}
+	if err := f.encode(w.ops, w.cuts); err != nil {
+		return err
+	}
+	first, after, err := p.rec.record(j, len(f.frames))
+	if err != nil {
+		return err
+	}
+	if len(f.frames) > 0 && p.strict {
+		if err := p.rec.w.SyncTo(first + uint64(len(f.frames)) - 1); err != nil {
+			return err
+		}
+	}
+	if err := f.send(first, after, j.fence); err != nil {
+		return p.s.why(err)
+	}
+	p.account(w, j)
+	p.recycle(j)
+	return nil
+}

@@ -1,0 +1,16 @@
+//go:build !linux
+
+package source
+
+import (
+	"context"
+	"errors"
+
+	"github.com/ferry-migrate/ferry/internal/fault"
+)
+
+// Run reads trees on Linux only: a Windows source is copied block level.
+func Run(context.Context, *Config, *Counters) (*Result, error) {
+	return nil, fault.Operator("FERRY-SOURCE-PLATFORM", "run the agent on Linux, or copy the disk block level",
+		errors.New("file level needs Linux on the source"))
+}

@@ -1,0 +1,129 @@
+package source
+
+import (
+	"log/slog"
+	"path/filepath"
+	"sync/atomic"
+
+	"github.com/ferry-migrate/ferry/transfer"
+	"github.com/ferry-migrate/ferry/transfer/codec"
+	"github.com/ferry-migrate/ferry/transfer/file"
+	"github.com/ferry-migrate/ferry/transfer/wire"
+)
+
+// Verify says how much of a pass is read back from the target.
+type Verify uint8
+
+// The modes of Verify.
+const (
+	VerifyFull  Verify = iota // content and metadata of everything the pass sent
+	VerifyQuick               // kinds, sizes and times
+	VerifyNone
+)
+
+// String returns the word of the command line.
+func (v Verify) String() string {
+	switch v {
+	case VerifyFull:
+		return "full"
+	case VerifyQuick:
+		return "quick"
+	}
+	return "none"
+}
+
+// Config describes one source directory and how to bring a target in step with it. It is not changed by a pass, except through
+// Control.
+type Config struct {
+	Root     string // absolute path of the source directory
+	Into     string // one name below the target's directory, "" for the directory itself
+	State    string // state directory of the process; each source and target has its own below it
+	Software string // for the target's log
+
+	Dial     wire.DialFunc
+	Counters *wire.Counters // those Dial counts in
+
+	Streams     int            // data connections, at least 1
+	Compress    *codec.Chooser // how hard
+	Excludes    []string
+	Delete      bool // delete on the target what the source has no more
+	ForceDelete bool // even if that is more than half of it
+	Overwrite   bool // the target may hold data of others
+	Verify      Verify
+	Log         *slog.Logger
+	Own         []string                 // further directories of Ferry's that are never copied
+	Remedy      func(kind string) string // of a kind of loss that the target reports; may be nil
+	MoreToCome  func() bool              // another pass will follow this one
+
+	tree file.ID // of the source
+}
+
+// Counters are the running totals of a Run. They may be read at any time.
+type Counters struct {
+	phase      atomic.Pointer[string]
+	files      atomic.Int64
+	filesTotal atomic.Int64
+	bytes      atomic.Int64
+	bytesTotal atomic.Int64
+	read       atomic.Int64
+	raw        atomic.Int64
+	saved      atomic.Int64
+}
+
+func (c *Counters) enter(phase string) { c.phase.Store(&phase) }
+
+// Progress returns a copy of the counters. sent is what went over the wire.
+func (c *Counters) Progress(sent int64) transfer.Progress {
+	p := transfer.Progress{
+		Files: c.files.Load(), FilesTotal: c.filesTotal.Load(), Bytes: c.bytes.Load(), BytesTotal: c.bytesTotal.Load(),
+		BytesRead: c.read.Load(), BytesRaw: c.raw.Load(), BytesSaved: c.saved.Load(), BytesSent: sent,
+	}
+	if s := c.phase.Load(); s != nil {
+		p.Phase = *s
+	}
+	return p
+}
+
+// Loss is something that could not be kept, of one kind.
+type Loss struct {
+	Kind   string
+	Count  int64
+	Sample []string // up to lossSamples paths
+	Detail string   // of the first
+	Remedy string
+}
+
+// Result says what a Run did.
+type Result struct {
+	Pass        string // "first", "sync" or "resume"
+	Files       int64  // entries of the plan
+	Bytes       int64  // of the plan
+	BytesRead   int64
+	BytesRaw    int64 // before compression
+	BytesSaved  int64 // of the plan, found on the target
+	Changed     int64 // entries that kept changing while they were read
+	Deleted     int64
+	Verified    string // "none", "quick" or "full"
+	Differences int64
+	Differ      []string // the first of them, in words
+	Losses      []Loss
+	Seconds     float64
+	TargetLabel string
+}
+
+const lossSamples = 5
+
+// sourceLosses are the kinds that the source reports, with what to do about each.
+var sourceLosses = map[string]string{
+	"unreadable":   "run as root; if it is an I/O error, check the disk (dmesg, smartctl) and restore the file from a backup",
+	"unlistable":   "run as root; if it is an I/O error, check the disk and the filesystem",
+	"changing":     "stop what writes to it, then run again",
+	"mount":        "another filesystem is mounted there: give it as a further SOURCE",
+	"too_deep":     "paths over 262144 bytes are not carried: shorten them",
+	"encrypted":    "the content is copied in the clear; encrypt the directory on the target (fscryptctl)",
+	"xattr_unread": "run as root",
+	"flags_unread": "run as root",
+}
+
+// label is the source path as people know it.
+func (c *Config) label() string { return filepath.Clean(c.Root) }

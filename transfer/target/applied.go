@@ -1,0 +1,88 @@
+package target
+
+import (
+	"context"
+	"fmt"
+	"sync"
+)
+
+// maxAhead bounds how many frames may be applied beyond the first one missing.
+const maxAhead = 64 << 10
+
+// applied knows which operations frames were applied: all up to a number, and some beyond. Safe for concurrent use.
+type applied struct {
+	mu      sync.Mutex
+	prefix  uint64
+	beyond  map[uint64]struct{}
+	waiters int
+	changed chan struct{} // closed and replaced when prefix grows and somebody waits
+}
+
+func newApplied() *applied {
+	return &applied{beyond: map[uint64]struct{}{}, changed: make(chan struct{})}
+}
+
+// await waits until all frames up to seq are applied.
+func (a *applied) await(ctx context.Context, seq uint64) error {
+	for {
+		a.mu.Lock()
+		if a.prefix >= seq {
+			a.mu.Unlock()
+			return nil
+		}
+		a.waiters++
+		changed := a.changed
+		a.mu.Unlock()
+		var err error
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			err = context.Cause(ctx)
+		}
+		a.mu.Lock()
+		a.waiters--
+		a.mu.Unlock()
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// done records that the frame seq is applied.
+func (a *applied) done(seq uint64) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if _, dup := a.beyond[seq]; dup || seq <= a.prefix {
+		return protocolError("frame %d twice", seq)
+	}
+	if seq != a.prefix+1 {
+		if len(a.beyond) >= maxAhead {
+			return protocolError("frame %d while frame %d is missing", seq, a.prefix+1)
+		}
+		a.beyond[seq] = struct{}{}
+		return nil
+	}
+	a.prefix = seq
+	for {
+		if _, ok := a.beyond[a.prefix+1]; !ok {
+			break
+		}
+		delete(a.beyond, a.prefix+1)
+		a.prefix++
+	}
+	if a.waiters > 0 {
+		close(a.changed)
+		a.changed = make(chan struct{})
+	}
+	return nil
+}
+
+// upTo returns the number up to which all frames are applied.
+func (a *applied) upTo() uint64 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.prefix
+}
+
+// String is for logs.
+func (a *applied) String() string { return fmt.Sprintf("frames applied up to %d", a.upTo()) }
