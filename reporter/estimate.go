@@ -6,14 +6,16 @@ import (
 )
 
 const (
-	rateWindow = 5 * time.Second  // the rate is that of the last five seconds, as the service's console shows it
-	smoothing  = 30 * time.Second // after this long a change of rate has reached the remaining time by two thirds
+	rateWindow = 5 * time.Second        // the rate is that of the last five seconds, as the service's console shows it
+	smoothing  = 30 * time.Second       // after this long a change of rate has reached the remaining time by two thirds
+	shortest   = 100 * time.Millisecond // two observations closer than this say nothing about a rate
 	longest    = 365 * 24 * time.Hour
+	fastest    = 1 << 50 // bytes per second
 )
 
 // Estimate turns a growing count of bytes into a rate and a remaining time. The zero value is ready. It is not for concurrent use.
 //
-// The clock is the caller's: one that stands still or runs backwards adds nothing. A count that shrinks starts again.
+// The clock is the caller's: observations at the same time, or back in time, add nothing. A count that shrinks starts again.
 type Estimate struct {
 	samples []sample // of the window, and the last one before it
 	smooth  float64  // bytes per second, exponentially weighted
@@ -33,7 +35,7 @@ func (e *Estimate) Observe(now time.Time, done int64) {
 	}
 	last := e.samples[n-1]
 	step := now.Sub(last.at)
-	if step <= 0 {
+	if step < shortest {
 		return
 	}
 	e.follow(float64(done-last.done)/step.Seconds(), step)
@@ -60,7 +62,7 @@ func (e *Estimate) Rate() int64 {
 		return 0
 	}
 	first, last := e.samples[0], e.samples[len(e.samples)-1]
-	return int64(float64(last.done-first.done) / last.at.Sub(first.at).Seconds())
+	return int64(min(float64(last.done-first.done)/last.at.Sub(first.at).Seconds(), fastest))
 }
 
 // Remaining returns how long the rest of total bytes takes at the smoothed rate. It is 0 when nothing is left and when nobody
