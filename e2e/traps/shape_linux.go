@@ -55,7 +55,7 @@ func nodes(b builder) {
 	b.node("null", unix.S_IFCHR|0o666, 1, 3)
 	b.must(unix.Chmod(b.path("null"), 0o666))
 	b.node("disk", unix.S_IFBLK|0o660, 8, 1)
-	b.node("widest", unix.S_IFBLK|0o600, 4095, 1<<18-1) // the widest that XFS takes
+	b.node("widest", unix.S_IFBLK|0o600, 511, 1<<18-1) // the widest that XFS takes
 	b.node("fifo", unix.S_IFIFO|0o640, 0, 0)
 	b.node("socket", unix.S_IFSOCK|0o700, 0, 0)
 	for _, n := range []string{"null", "disk", "widest", "fifo", "socket"} {
