@@ -1,0 +1,82 @@
+package target
+
+import (
+	"golang.org/x/sys/unix"
+)
+
+// copyStep is how many bytes are copied between two looks at whether the tree is closing.
+const copyStep = 8 << 20
+
+// copyContent makes the first size bytes of the empty file dst those of src, holes included: by a reflink, which shares
+// them, or segment by segment. ECANCELED says that the tree is closing.
+func (a *applier) copyContent(dst, src int, size int64) unix.Errno {
+	if unix.IoctlFileClone(dst, src) == nil {
+		return 0
+	}
+	for off := int64(0); off < size; {
+		data, err := unix.Seek(src, off, unix.SEEK_DATA)
+		if err == unix.ENXIO { // nothing but a hole is left
+			break
+		}
+		hole := size
+		if err == nil {
+			hole, err = unix.Seek(src, data, unix.SEEK_HOLE)
+		} else if err == unix.EINVAL { // no notion of holes
+			data, err = off, nil
+		}
+		if err != nil {
+			return errnoOf(err)
+		}
+		if data >= size {
+			break
+		}
+		if e := a.copySegment(dst, src, data, min(hole, size)); e != 0 {
+			return e
+		}
+		off = hole
+	}
+	return errnoOf(unix.Ftruncate(dst, size))
+}
+
+// copySegment copies [off, end) by copy_file_range, or through memory where that is missing or refuses.
+func (a *applier) copySegment(dst, src int, off, end int64) unix.Errno {
+	inKernel := true
+	for off < end {
+		if a.tree.closing.Load() {
+			return unix.ECANCELED
+		}
+		n, err := 0, error(nil)
+		if inKernel {
+			from, to := off, off
+			n, err = unix.CopyFileRange(src, &from, dst, &to, int(min(end-off, copyStep)), 0)
+			switch {
+			case err == unix.EINTR:
+				continue
+			case isFull(err) || err == unix.EIO:
+				return errnoOf(err)
+			case err != nil || n == 0: // before 4.5, across filesystems before 5.3, some filesystems always
+				inKernel = false
+				continue
+			}
+		} else {
+			if a.data == nil {
+				a.data = make([]byte, dataSize)
+			}
+			n, err = preadAll(src, a.data[:min(end-off, dataSize)], off)
+			if err != nil {
+				return errnoOf(err)
+			}
+			if n == 0 { // cut short by somebody else: the rest stays a hole
+				break
+			}
+			if e := pwriteAll(dst, a.data[:n], off); e != 0 {
+				return e
+			}
+		}
+		off += int64(n)
+	}
+	return 0
+}
+
+// dataSize is the length of the buffer that content is copied and checked in.
+const dataSize = 256 << 10

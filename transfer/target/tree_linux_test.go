@@ -1,0 +1,153 @@
+package target
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ferry-migrate/ferry/transfer/chunk"
+	"github.com/ferry-migrate/ferry/transfer/file"
+)
+
+// recorder is a Reporter that remembers.
+type recorder struct {
+	mu                     sync.Mutex
+	losses, needs, differs []string
+}
+
+func (r *recorder) Loss(kind LossKind, path []byte, detail string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.losses = append(r.losses, fmt.Sprintf("%v %s: %s", kind, path, detail))
+}
+
+func (r *recorder) Need(path []byte, why string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.needs = append(r.needs, string(path))
+}
+
+func (r *recorder) Differ(path []byte, field, want, got string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.differs = append(r.differs, fmt.Sprintf("%s %s: want %s, got %s", path, field, want, got))
+}
+
+// none fails the test if anything was reported.
+func (r *recorder) none(t *testing.T) {
+	t.Helper()
+	if len(r.losses)+len(r.needs)+len(r.differs) > 0 {
+		t.Errorf("losses %q\nneeds %q\ndiffers %q", r.losses, r.needs, r.differs)
+	}
+}
+
+func openTree(t testing.TB, root string) *Tree {
+	t.Helper()
+	tree, err := OpenTree(root, TreeOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := tree.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := tree.BeginPass(false); err != nil {
+		t.Fatal(err)
+	}
+	return tree
+}
+
+// apply applies a frame that must not fail and must not report anything.
+func apply(t testing.TB, tree *Tree, frame []byte) {
+	t.Helper()
+	r := &recorder{}
+	if err := tree.Apply(frame, r); err != nil {
+		t.Fatal(err)
+	}
+	if len(r.losses)+len(r.needs)+len(r.differs) > 0 {
+		t.Errorf("losses %q\nneeds %q\ndiffers %q", r.losses, r.needs, r.differs)
+	}
+}
+
+var testTime = file.Time{Sec: 1_600_000_000, Nsec: 123_456_789}
+
+// own returns metadata of an entry of this process's own.
+func own(kind file.Kind, perm uint32) file.Meta {
+	return file.Meta{Kind: kind, Perm: perm, UID: uint32(os.Geteuid()), GID: uint32(os.Getegid()), Mtime: testTime,
+		Atime: file.Time{Sec: 1_500_000_000, Nsec: 1}}
+}
+
+func appendPut(frame []byte, name string, m file.Meta, how file.How, data []byte) []byte {
+	m.Size = int64(len(data))
+	frame = file.AppendPut(frame, []byte(name), &m, how, chunk.Sum(data), len(data))
+	return append(frame, data...)
+}
+
+// tmpfs returns a directory on a tmpfs.
+func tmpfs(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "ferry-tree-*")
+	if err != nil {
+		t.Skip("no tmpfs at /dev/shm:", err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+func TestPut(t *testing.T) {
+	root := tmpfs(t)
+	tree := openTree(t, root)
+	frame := file.AppendDir(nil, []byte("a/b"))
+	frame = appendPut(frame, "f", own(file.KindRegular, 0o640), file.HowFresh, []byte("hello"))
+	frame = appendPut(frame, "empty", own(file.KindRegular, 0o4777), file.HowFresh, nil)
+	for range 2 { // doing it again ends in the same state
+		apply(t, tree, frame)
+		var st unix.Stat_t
+		if err := unix.Lstat(filepath.Join(root, "a/b/f"), &st); err != nil || st.Mode != unix.S_IFREG|0o640 ||
+			st.Mtim.Sec != testTime.Sec || st.Mtim.Nsec != int64(testTime.Nsec) || st.Atim.Sec != 1_500_000_000 {
+			t.Errorf("%+v, %v", st, err)
+		}
+		got, err := os.ReadFile(filepath.Join(root, "a/b/f"))
+		if err != nil || string(got) != "hello" {
+			t.Errorf("%q, %v", got, err)
+		}
+		if err := unix.Lstat(filepath.Join(root, "a/b/empty"), &st); err != nil || st.Mode != unix.S_IFREG|0o4777 {
+			t.Errorf("%+v, %v", st, err)
+		}
+	}
+}
+
+func BenchmarkApplyPut(b *testing.B) {
+	tree := openTree(b, tmpfs(b))
+	data := make([]byte, 8<<10)
+	for i := range data {
+		data[i] = byte(i * 7)
+	}
+	m := own(file.KindRegular, 0o644)
+	r := &recorder{}
+	const batch = 64
+	var frame []byte
+	b.ReportAllocs()
+	b.ResetTimer()
+	for i := 0; i < b.N; i += batch {
+		b.StopTimer()
+		frame = file.AppendDir(frame[:0], fmt.Appendf(nil, "d%d", i/6400))
+		for j := range batch {
+			frame = appendPut(frame, fmt.Sprintf("file-%d-%d", i, j), m, file.HowFresh, data)
+		}
+		if i > 0 && i%(6400*4) == 0 {
+			for k := range 4 {
+				os.RemoveAll(filepath.Join(tree.path, fmt.Sprintf("d%d", i/6400-1-k)))
+			}
+		}
+		b.StartTimer()
+		if err := tree.Apply(frame, r); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
