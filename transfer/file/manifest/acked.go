@@ -9,15 +9,22 @@ import (
 )
 
 // acks is the durable record of how far the target acknowledged a pass: a file of two slots that are written in turn, so that a torn write
-// hits the older one. A slot is the id of the `next` file it speaks of, the frame (u64) and their CRC-32C; slots lie a sector apart. A slot
-// that speaks of another file counts as nothing, so nothing has to be reset when a pass begins.
+// hits the older one. A slot is an ack and its CRC-32C; slots lie a disk sector apart. One that speaks of another file counts as nothing, so
+// nothing has to be reset when a pass begins.
 type acks struct {
 	f    *os.File
 	slot int64
 }
 
+// ack says that frames up to seq of the pass in the file id are durable on the target, and that size bytes of that file were durable then.
+type ack struct {
+	id   ID
+	seq  uint64
+	size int64
+}
+
 const (
-	slotSize   = 16 + 8 + 4
+	slotSize   = 16 + 8 + 8 + 4
 	slotStride = 4096
 )
 
@@ -29,9 +36,11 @@ func openAcks(path string) (*acks, error) {
 	return &acks{f: f}, nil
 }
 
-// set records, durably, that frames up to seq of the pass in the file id are durable on the target.
-func (a *acks) set(id ID, seq uint64) error {
-	b := binary.LittleEndian.AppendUint64(append(make([]byte, 0, slotSize), id[:]...), seq)
+// set records k and returns once that is durable.
+func (a *acks) set(k ack) error {
+	b := append(make([]byte, 0, slotSize), k.id[:]...)
+	b = binary.LittleEndian.AppendUint64(b, k.seq)
+	b = binary.LittleEndian.AppendUint64(b, uint64(k.size))
 	b = binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
 	if _, err := a.f.WriteAt(b, a.slot*slotStride); err != nil {
 		return storageError("write", a.f.Name(), err)
@@ -45,23 +54,25 @@ func (a *acks) set(id ID, seq uint64) error {
 	return nil
 }
 
-// get returns the last frame recorded for the file id, 0 if none.
-func (a *acks) get(id ID) (seq uint64, err error) {
-	var b [slotSize]byte
+// last returns what was recorded last for the file id; its numbers are 0 if nothing was.
+func (a *acks) last(id ID) (k ack, err error) {
+	k.id = id
 	a.slot = 0
 	for slot := range int64(2) {
+		var b [slotSize]byte
 		n, err := a.f.ReadAt(b[:], slot*slotStride)
 		if err != nil && err != io.EOF {
-			return 0, storageError("read", a.f.Name(), err)
+			return k, storageError("read", a.f.Name(), err)
 		}
-		if n < slotSize || crc32.Checksum(b[:24], castagnoli) != binary.LittleEndian.Uint32(b[24:]) || ID(b[:16]) != id {
+		if n < slotSize || crc32.Checksum(b[:32], castagnoli) != binary.LittleEndian.Uint32(b[32:]) || ID(b[:16]) != id {
 			continue
 		}
-		if got := binary.LittleEndian.Uint64(b[16:]); got >= seq {
-			seq, a.slot = got, 1-slot
+		if seq := binary.LittleEndian.Uint64(b[16:]); seq >= k.seq {
+			k.seq, k.size = seq, int64(binary.LittleEndian.Uint64(b[24:]))
+			a.slot = 1 - slot
 		}
 	}
-	return seq, nil
+	return k, nil
 }
 
 func (a *acks) close() error {

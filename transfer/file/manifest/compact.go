@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"slices"
@@ -14,8 +15,8 @@ import (
 //   - An entry whose block was acknowledged is what next says. One that was sent and not acknowledged is uncertain, and its
 //     digests are forgotten. One that was not sent is what base says.
 //   - A larger file at the boundary is partial: see tail.
-//   - Entries of base that next has not, or not yet, are kept. They are uncertain if deletes may have begun, or if next
-//     has something else than a directory above them.
+//   - Entries of base that next has not, or not yet, are kept. They are uncertain if deletes may have begun, if next has
+//     something else than a directory above them, or if they are links to a file that next passed: it may be a new one.
 //   - Hard links to be made again and directories are uncertain up to the end of next, acknowledged or not: links are made,
 //     and the metadata of touched directories is restored, later in the pass.
 //   - If next is damaged, nothing is certain beyond what is left of it.
@@ -23,10 +24,11 @@ type merge struct {
 	base, next *Cursor // base is empty if there is none
 	out        *Writer
 	outline
-	torn  bool // next is damaged after outline.end
-	tail  tail
-	above []byte // path of the last entry of next, if it is not a directory
-	buf   []byte // digests
+	torn   bool // next is damaged after outline.end
+	tail   tail
+	passed []byte // path of the last entry of next that was written
+	isDir  bool   // and whether that is a directory
+	buf    []byte // digests
 }
 
 // tail is the last acknowledged entry of next if it is a larger file that was sent and may not have been ended.
@@ -41,18 +43,18 @@ type tail struct {
 // outside of the session that made a manifest, these bits mean nothing
 const passBits = file.StateSent | file.StateRelink
 
-// mergeInto writes the merged manifest to path, durably. base may be nil. acked is the last frame durable on the target. hurt is
-// set if damage in next was met; what lies behind it is then doubted.
-func mergeInto(ctx context.Context, path string, base, next *Reader, acked uint64) (cut Cut, hurt error, err error) {
+// mergeInto writes the merged manifest to path, durably. base may be nil. acked is the last that the target
+// acknowledged. hurt is set if damage in next was met; what lies behind it is then doubted.
+func mergeInto(ctx context.Context, path string, base, next *Reader, acked ack) (cut Cut, hurt error, err error) {
 	m := merge{next: next.Cursor(), base: &Cursor{limit: -1}, buf: make([]byte, 1024*chunk.DigestSize)}
-	if m.outline, err = next.scan(ctx, acked); errors.Is(err, ErrDamaged) {
+	if m.outline, err = next.scan(ctx, acked.seq); errors.Is(err, ErrDamaged) {
 		m.torn, hurt = true, err
 	} else if err != nil {
 		return cut, nil, err
-	} else if m.seq < acked {
-		m.torn, hurt = true, damaged(next.name, "frame %d was acknowledged, only %d are here", acked, m.seq)
+	} else if m.end < acked.size {
+		m.torn, hurt = true, damaged(next.name, "cut off at byte %d, %d were durable", m.end, acked.size)
 	}
-	cut = Cut{Pass: next.header.Pass, Acked: acked, File: next.id}
+	cut = Cut{Pass: next.header.Pass, Acked: acked.seq, File: next.id}
 	if cut.Path, err = m.findTail(ctx, next); err != nil {
 		return cut, hurt, err
 	}
@@ -173,7 +175,7 @@ func (m *merge) step(order int) error {
 	switch {
 	case order < 0:
 		b := m.base.Current()
-		if m.deletes || m.torn || m.isAbove(b.Path) {
+		if m.deletes || m.torn || m.replaced(b.Path) || m.unlinked(b.Link) {
 			err = m.doubt(b)
 		} else {
 			err = m.copy(m.base, b.State)
@@ -192,19 +194,21 @@ func (m *merge) step(order int) error {
 	return err
 }
 
-// isAbove reports whether path lies below an entry of next that is not a directory.
-func (m *merge) isAbove(path []byte) bool {
-	n := len(m.above)
-	return n > 0 && len(path) > n && path[n] == '/' && string(path[:n]) == string(m.above)
+// replaced reports whether path, of an entry of base alone, lies below an entry of next that is not a directory.
+func (m *merge) replaced(path []byte) bool {
+	n := len(m.passed)
+	return n > 0 && !m.isDir && len(path) > n && path[n] == '/' && bytes.Equal(path[:n], m.passed)
+}
+
+// unlinked reports whether the pass may have made link, which an entry of base alone is a hard link to, anew.
+func (m *merge) unlinked(link []byte) bool {
+	return len(link) > 0 && (m.next.Current() != nil || file.ComparePath(link, m.passed) <= 0 || m.replaced(link))
 }
 
 // fromNext writes the current entry of next. base is on the same path, or nil.
 func (m *merge) fromNext(base *Cursor) error {
 	e := m.next.Current()
-	m.above = m.above[:0]
-	if e.Kind != file.KindDir {
-		m.above = append(m.above, e.Path...)
-	}
+	m.passed, m.isDir = append(m.passed[:0], e.Path...), e.Kind == file.KindDir
 	acked := m.next.pos.block < m.acked
 	sent := e.State&file.StateSent != 0
 	atTail := m.next.pos == m.tail.pos && acked

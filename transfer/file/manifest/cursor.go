@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"bytes"
 	"encoding/binary"
 	"io"
 	"math"
@@ -218,11 +219,8 @@ func (c *Cursor) readEntry() error {
 		return c.bad(err.Error())
 	}
 	c.path, c.prefix = path, len(path)
-	switch {
-	case !file.ValidPath(path), !file.ValidPath(e.Link):
-		return c.bad("path")
-	case c.sorted && file.ComparePath(c.before, path) >= 0, len(e.Link) > 0 && file.ComparePath(e.Link, path) >= 0:
-		return c.bad("order of paths")
+	if what := c.checkPaths(); what != "" {
+		return c.bad(what)
 	}
 	if c.r.whole && !c.r.header.Unclean { // all of it was acknowledged
 		e.State &^= file.StatePartial
@@ -236,6 +234,28 @@ func (c *Cursor) readEntry() error {
 	c.run, c.runEnd, c.index = nil, 0, 0
 	c.sorted, c.live = true, true
 	return nil
+}
+
+// checkPaths returns what is wrong with the paths of the entry just decoded, "" if nothing is. What path shares with the one before it,
+// up to a '/', was checked then.
+func (c *Cursor) checkPaths() string {
+	shared := 0
+	if c.sorted {
+		for shared < len(c.before) && shared < len(c.path) && c.before[shared] == c.path[shared] {
+			shared++
+		}
+		if file.ComparePath(c.before[shared:], c.path[shared:]) >= 0 {
+			return "order of paths"
+		}
+	}
+	name := bytes.LastIndexByte(c.path[:shared], '/') + 1
+	if name > 0 && name == len(c.path) || !file.ValidPath(c.path[name:]) {
+		return "path"
+	}
+	if link := c.entry.Link; len(link) > 0 && (!file.ValidPath(link) || file.ComparePath(link, c.path) >= 0) {
+		return "link"
+	}
+	return ""
 }
 
 func (c *Cursor) readRun() error {

@@ -23,8 +23,8 @@
 //
 // # What a pass has to do
 //
-//   - Append an entry, and the digests of chunks, before the frame with their operations is sent; EndBlock(seq) once the
-//     number of the frame is known, where every operation of every entry in the block is in frames up to seq; SyncTo(seq) before the frame
+//   - Append an entry, and the digests of chunks, before the frame with their operations is sent; EndBlock(seq) at the
+//     end of the frame or before, seq being the frame's number, where every operation of every entry in the block is in frames up to seq; SyncTo(seq) before the frame
 //     leaves. For a file larger than one chunk this holds for OpBegin and the entry, and for each run of digests and its extents; its
 //     OpEnd may come later, but before the entry that follows ends its block.
 //   - Mark an entry StateSent if anything of it is sent. Add StatePartial if a larger file is changed in place or as a copy

@@ -55,7 +55,7 @@ func (s *Store) Recover(ctx context.Context) error {
 			return err
 		}
 	}
-	acked, err := s.acks.get(next.id)
+	acked, err := s.acks.last(next.id)
 	if err != nil {
 		return err
 	}
@@ -63,7 +63,7 @@ func (s *Store) Recover(ctx context.Context) error {
 }
 
 // merge makes a base of the base and next, then does away with next.
-func (s *Store) merge(ctx context.Context, next *Reader, acked uint64) error {
+func (s *Store) merge(ctx context.Context, next *Reader, acked ack) error {
 	cut, hurt, err := mergeInto(ctx, s.path(nameMerge), s.base, next, acked)
 	if err != nil {
 		return err
@@ -85,7 +85,7 @@ func (s *Store) recoverNothing(ctx context.Context, hurt error) error {
 		return s.setAside(nameNext, hurt)
 	}
 	lost := &Reader{name: s.path(nameNext), header: s.base.header, lost: hurt}
-	return s.merge(ctx, lost, 0)
+	return s.merge(ctx, lost, ack{})
 }
 
 // openBase opens and checks the base. A damaged one is set aside: then there is none.

@@ -149,7 +149,7 @@ func (s *Store) Begin(h Header) (*Writer, error) {
 	return w, nil
 }
 
-// Pass opens what the pass under way has written so far, to read its States again. The caller closes it.
+// Pass opens what the pass under way has written so far, up to the last EndBlock, to read its States again. The caller closes it.
 func (s *Store) Pass() (*Reader, error) { return Open(s.path(nameNext)) }
 
 // Acked records, durably, that all frames up to seq of the pass are durable on the target. The manifest is synced so far first.
@@ -161,7 +161,8 @@ func (s *Store) Acked(seq uint64) error {
 	if err := s.next.SyncTo(seq); err != nil {
 		return err
 	}
-	return s.acks.set(s.next.id, seq)
+	_, synced := s.next.marks()
+	return s.acks.set(ack{s.next.id, seq, synced})
 }
 
 // Commit ends a pass whose every frame was acknowledged: what it wrote becomes the base. After an error Recover finds out what holds.
@@ -169,12 +170,12 @@ func (s *Store) Commit() error {
 	if s.next == nil {
 		return fault.Permanent(errors.New("manifest: no pass was begun"))
 	}
-	acked, err := s.acks.get(s.next.id)
+	acked, err := s.acks.last(s.next.id)
 	if err != nil {
 		return err
 	}
-	if sent := s.next.seq(); acked < sent {
-		return fault.Permanent(fmt.Errorf("manifest: commit at frame %d, only %d were acknowledged", sent, acked))
+	if sent := s.next.seq(); acked.seq < sent {
+		return fault.Permanent(fmt.Errorf("manifest: commit at frame %d, only %d were acknowledged", sent, acked.seq))
 	}
 	if err := s.next.Finish(); err != nil {
 		return err

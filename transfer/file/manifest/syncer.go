@@ -112,10 +112,7 @@ func (s *syncer) await(done func() bool) error {
 		}
 		s.busy = true
 		written, seq := s.written, s.writtenSeq
-		s.mu.Unlock()
-		err := syncData(s.file)
-		hook("sync")
-		s.mu.Lock()
+		err := s.syncUnlocked()
 		s.busy = false
 		if err != nil && s.err == nil { // never tried again: the kernel may have dropped the pages that it could not write
 			s.err = storageError("sync", s.file.Name(), err)
@@ -126,6 +123,14 @@ func (s *syncer) await(done func() bool) error {
 		s.changed.Broadcast()
 	}
 	return s.err
+}
+
+func (s *syncer) syncUnlocked() error {
+	s.mu.Unlock()
+	defer s.mu.Lock()
+	err := syncData(s.file)
+	hook("sync")
+	return err
 }
 
 // Close closes the file as it is; without a Finish before, it stays a prefix. Goroutines that wait in Sync return an error.

@@ -20,17 +20,18 @@ import (
 // After an error every call returns that error: what was written before it stays, and is recovered like after a crash.
 type Writer struct {
 	*syncer
-	id     ID
-	raw    []byte // records of the block being filled
-	enc    []byte // scratch space of compress
-	path   []byte // of the last entry
-	any    bool   // an entry was appended
-	split  bool   // blocks of kind more were written since the last EndBlock
-	ended  bool   // BeginDeletes was called: no more entries
-	chunks int64  // of the last entry
-	chunk  int64  // index that the next run may start at
-	totals Totals
-	chain  *blake3.Hasher
+	id      ID
+	raw     []byte // records of the block being filled
+	enc     []byte // scratch space of compress
+	path    []byte // of the last entry
+	any     bool   // an entry was appended
+	inBlock bool   // to the block being filled
+	split   bool   // blocks of kind more were written since the last EndBlock
+	ended   bool   // BeginDeletes was called: no more entries
+	chunks  int64  // of the last entry
+	chunk   int64  // index that the next run may start at
+	totals  Totals
+	chain   *blake3.Hasher
 }
 
 // Create makes an empty manifest and returns once its name and header are durable. An existing file is replaced.
@@ -70,12 +71,12 @@ func (w *Writer) Append(e *file.Entry) error {
 		return fmt.Errorf("entry %.64q…: path of %d bytes: %w", e.Path, max(len(e.Path), len(e.Link)), ErrOrder)
 	}
 	var prev []byte
-	if len(w.raw) > 0 {
+	if w.inBlock {
 		prev = w.path
 	}
 	w.raw = file.AppendEntry(append(w.raw, recordEntry), e, prev)
 	w.path = append(w.path[:0], e.Path...)
-	w.any = true
+	w.any, w.inBlock = true, true
 	w.chunks, w.chunk = e.Chunks(), 0
 	w.totals.add(e)
 	return w.splitFull()
@@ -167,7 +168,7 @@ func (w *Writer) writeBlock(kind blockKind, seq uint64) error {
 	h.put(&head, w.id, written)
 	w.chain.Write(head[:])
 	err := w.write(head[:], payload)
-	w.raw = w.raw[:0]
+	w.raw, w.inBlock = w.raw[:0], false
 	if err != nil {
 		return err
 	}
