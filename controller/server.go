@@ -7,11 +7,12 @@
 // How states change now: a new task is READY and waits for its source, registered or not; an agent that polls takes it without
 // being told to start. Everything after follows from the agent's progress reports, as the service would infer it:
 //
-//	the first report of a subtask                    RUNNING, or SYNCING if the subtask is a sync
-//	every subtask is at 100 percent                  MIGRATE_SUCCESS, or SYNCING if the task keeps syncing
-//	a trace (smsapi.Trace) with outcome "done"       MIGRATE_SUCCESS
-//	… "failed"                                       MIGRATE_FAIL, with error_json
-//	… "stopped"                                      ABORT, and RUNNING or SYNCING again with the next report
+//	a report of a subtask                          RUNNING, or SYNCING if the subtask is a sync
+//	every subtask is at 100 percent                SYNCING if the task keeps syncing, else MIGRATE_SUCCESS, unless the report
+//	                                               carries a trace (smsapi.Trace), which tells the end itself
+//	a trace with outcome "done"                    MIGRATE_SUCCESS
+//	… "failed"                                     MIGRATE_FAIL, with error_json
+//	… "stopped"                                    ABORT, and RUNNING or SYNCING again with the next report
 //
 // Reports of one task are applied in the order they arrive; a repeated one changes nothing but the time of the last contact.
 package controller

@@ -31,15 +31,15 @@ func planned(r smsapi.CreateTaskRequest) []store.Subtask {
 
 // apply changes a task as a progress report of its agent, received at now, says.
 func apply(t *store.Task, p smsapi.Progress, now int64) {
-	trace := smsapi.ParseTrace(p.ProcessTrace)
-	applySubtask(t, p, trace, now)
+	trace, ours := smsapi.ParseTrace(p.ProcessTrace)
+	applySubtask(t, p, now)
 	t.Reported = &now
 	t.Speed, t.CompressRate, t.RemainSeconds = p.MigrateSpeed, p.CompressRate, p.RemainTime
 	t.Replicated, t.Total = p.ReplicatedSize, p.TotalSize
 	if t.Started == nil {
 		t.Started = &now
 	}
-	t.State = nextState(t, p, trace.Outcome)
+	t.State = nextState(t, p, trace.Outcome, !ours)
 	t.ErrorJSON = ""
 	if t.State == smsapi.StateMigrateFail {
 		t.ErrorJSON = trace.ErrorJSON()
@@ -56,7 +56,7 @@ func apply(t *store.Task, p smsapi.Progress, now int64) {
 }
 
 // applySubtask writes a report into the subtask it names, which begins again if it was over.
-func applySubtask(t *store.Task, p smsapi.Progress, trace smsapi.Trace, now int64) {
+func applySubtask(t *store.Task, p smsapi.Progress, now int64) {
 	s := subtask(t, p.Subtask)
 	if s.Started == nil || s.Ended != nil && p.Percent < 100 {
 		s.Started, s.Ended = &now, nil
@@ -65,7 +65,7 @@ func applySubtask(t *store.Task, p smsapi.Progress, trace smsapi.Trace, now int6
 		s.Ended = &now
 	}
 	s.Progress, s.Speed, s.Trace = p.Percent, p.MigrateSpeed, &p.ProcessTrace
-	if s.Ended != nil || trace.Outcome != "" {
+	if s.Ended != nil {
 		s.Speed = 0
 	}
 }
@@ -85,8 +85,9 @@ func subtask(t *store.Task, name smsapi.SubtaskName) *store.Subtask {
 	return &t.Subtasks[len(t.Subtasks)-1]
 }
 
-// nextState infers the state of a task from a report that is already applied to its subtasks.
-func nextState(t *store.Task, p smsapi.Progress, outcome smsapi.Outcome) smsapi.TaskState {
+// nextState infers the state of a task from a report that is already applied to its subtasks. An agent that sends no traces is done
+// when every subtask is; Ferry's says so, because only it knows which subtasks are still to come.
+func nextState(t *store.Task, p smsapi.Progress, outcome smsapi.Outcome, infer bool) smsapi.TaskState {
 	switch outcome {
 	case smsapi.OutcomeFailed:
 		return smsapi.StateMigrateFail
@@ -98,12 +99,12 @@ func nextState(t *store.Task, p smsapi.Progress, outcome smsapi.Outcome) smsapi.
 	switch {
 	case p.Subtask.IsSync() && (p.Percent < 100 || t.Request.Syncing):
 		return smsapi.StateSyncing
-	case !complete(t):
-		return smsapi.StateRunning
-	case t.Request.Syncing:
+	case t.Request.Syncing && complete(t):
 		return smsapi.StateSyncing
-	default:
+	case infer && complete(t):
 		return smsapi.StateMigrateSuccess
+	default:
+		return smsapi.StateRunning
 	}
 }
 

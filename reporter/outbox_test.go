@@ -266,7 +266,9 @@ func TestWireReports(t *testing.T) {
 	} {
 		p := wire(c.report)
 		require.Equal(t, c.percent, p.Percent)
-		require.Equal(t, c.outcome, smsapi.ParseTrace(p.ProcessTrace).Outcome)
+		trace, ok := smsapi.ParseTrace(p.ProcessTrace)
+		require.True(t, ok)
+		require.Equal(t, c.outcome, trace.Outcome)
 		require.Nil(t, p.RemainTime)
 	}
 }

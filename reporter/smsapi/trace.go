@@ -39,12 +39,12 @@ func (t Trace) String() string {
 	}
 }
 
-// ParseTrace reads a process_trace. Text that is not a Trace, from other agents, gives the zero Trace.
-func ParseTrace(text string) (t Trace) {
+// ParseTrace reads a process_trace. It returns false for text that is not a Trace, which comes from other agents.
+func ParseTrace(text string) (t Trace, ok bool) {
 	if json.Unmarshal([]byte(text), &t) != nil {
-		return Trace{}
+		return Trace{}, false
 	}
-	return t
+	return t, true
 }
 
 // ErrorJSON returns the trace's error as the error_json of a task, at most 1024 characters.

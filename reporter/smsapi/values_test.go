@@ -76,13 +76,18 @@ func TestTraceIsBounded(t *testing.T) {
 		}
 		text := trace.String()
 		require.LessOrEqual(t, utf8.RuneCountInString(text), smsapi.MaxTrace)
-		require.Equal(t, smsapi.OutcomeFailed, smsapi.ParseTrace(text).Outcome)
-		require.Contains(t, smsapi.ParseTrace(text).Error, "disk full")
+		parsed, ok := smsapi.ParseTrace(text)
+		require.True(t, ok)
+		require.Equal(t, smsapi.OutcomeFailed, parsed.Outcome)
+		require.Contains(t, parsed.Error, "disk full")
 		require.LessOrEqual(t, utf8.RuneCountInString(trace.ErrorJSON()), 1024)
 		require.Contains(t, trace.ErrorJSON(), "disk full")
 		require.True(t, json.Valid([]byte(trace.ErrorJSON())))
 	}
-	require.Equal(t, smsapi.Trace{}, smsapi.ParseTrace("rsync: 41% done"))
-	require.Equal(t, smsapi.Trace{}, smsapi.ParseTrace(`{"files":"many"}`))
+	for _, text := range []string{"", "rsync: 41% done", `{"files":"many"}`, "[]"} {
+		trace, ok := smsapi.ParseTrace(text)
+		require.False(t, ok, text)
+		require.Equal(t, smsapi.Trace{}, trace)
+	}
 	require.Equal(t, "{}", smsapi.Trace{}.String())
 }
