@@ -1,0 +1,169 @@
+package collector
+
+import (
+	"strings"
+
+	"github.com/ferry-migrate/ferry/collector/inventory"
+)
+
+// link joins what different collectors found: how full a mounted filesystem is, where subvolumes are mounted, which disk the
+// system is on, what fstab's tags stand for. It is pure: it reads and writes the inventory only.
+func link(s *inventory.Server) {
+	x := newIndex(s)
+	for i := range s.Mounts {
+		x.mount(&s.Mounts[i])
+	}
+	for i := range s.Fstab {
+		if e := &s.Fstab[i]; e.Device == "" {
+			e.Device = x.bySpec(e.Spec)
+		}
+	}
+	s.Boot.SystemDisk, s.Boot.BootDisk = x.diskOf(s, "/"), x.diskOf(s, "/boot", "/boot/efi", "/efi", "/")
+	for _, k := range s.Disks {
+		for _, p := range k.Partitions {
+			c := p.Content
+			if s.OS.Family == inventory.FamilyLinux && c != nil && (c.Type == "ntfs" || c.Type == "BitLocker") && p.Bootable {
+				s.Boot.OtherOS = true
+			}
+		}
+	}
+}
+
+// place is something with content: a disk, partition or logical volume.
+type place struct {
+	name    string
+	disks   []string // the disks it lies on
+	content *inventory.Content
+	part    *inventory.Partition
+	set     func(*inventory.Content)
+}
+
+// index finds places by the names and numbers that others use for them.
+type index struct {
+	s        *inventory.Server
+	byName   map[string]*place
+	byNumber map[string]*place
+	places   []*place
+}
+
+func newIndex(s *inventory.Server) *index {
+	x := &index{s: s, byName: map[string]*place{}, byNumber: map[string]*place{}}
+	add := func(p *place, number string, names ...string) {
+		x.places = append(x.places, p)
+		for _, n := range names {
+			x.byName[n] = p
+		}
+		if number != "" {
+			x.byNumber[number] = p
+		}
+	}
+	disksOf := map[string][]string{}
+	for i := range s.Disks {
+		k := &s.Disks[i]
+		disksOf[k.Name] = []string{k.Name}
+		for j := range k.Partitions {
+			disksOf[k.Partitions[j].Name] = []string{k.Name}
+		}
+	}
+	for i := range s.Disks { // what is made of others lies where they lie; two rounds reach a RAID of encrypted partitions
+		for _, slave := range s.Disks[i].Slaves {
+			if on, ok := disksOf[slave]; ok && !s.Disks[i].Real() {
+				disksOf[s.Disks[i].Name] = on
+			}
+		}
+	}
+	for i := range s.Disks {
+		k := &s.Disks[i]
+		add(&place{name: k.Name, disks: disksOf[k.Name], content: k.Content, set: func(c *inventory.Content) { k.Content = c }}, k.Number, append([]string{k.Name}, k.Paths...)...)
+		for j := range k.Partitions {
+			p := &k.Partitions[j]
+			add(&place{name: p.Name, disks: disksOf[k.Name], content: p.Content, part: p, set: func(c *inventory.Content) { p.Content = c }}, p.Number, p.Name)
+		}
+	}
+	for g := range s.VolumeGroups {
+		vg := &s.VolumeGroups[g]
+		for l := range vg.Logical {
+			lv := &vg.Logical[l]
+			var on []string
+			for _, pv := range vg.Physical {
+				on = append(on, disksOf[pv.Device]...)
+			}
+			add(&place{name: lv.Device, disks: on, content: lv.Content, set: func(c *inventory.Content) { lv.Content = c }}, lv.Number, lv.Device, "/dev/"+vg.Name+"/"+lv.Name)
+		}
+	}
+	return x
+}
+
+// source finds what a mount is mounted from. Btrfs mounts have a number of no device, so their source is looked at first.
+func (x *index) source(m *inventory.Mount) *place {
+	if p := x.byName[m.Source]; p != nil && m.Type == "btrfs" {
+		return p
+	}
+	if p := x.byNumber[m.Number]; p != nil {
+		return p
+	}
+	return x.byName[m.Source]
+}
+
+func (x *index) mount(m *inventory.Mount) {
+	p := x.source(m)
+	if p == nil {
+		return
+	}
+	if p.content == nil { // not read, for want of rights: what is mounted tells its type and how full it is
+		p.set(&inventory.Content{Type: m.Type, Class: inventory.ClassFilesystem, Size: m.Size, Usage: m.Usage})
+		return
+	}
+	if m.Usage != nil && p.content.Type != "btrfs" {
+		p.content.Usage = m.Usage
+	}
+	p.content.Dirty = p.content.Dirty && m.ReadOnly
+	if p.content.Type != "btrfs" {
+		return
+	}
+	for i := range x.s.Btrfs {
+		fs := &x.s.Btrfs[i]
+		if fs.UUID != p.content.UUID {
+			continue
+		}
+		fs.MountPaths = append(fs.MountPaths, m.Path)
+		for j := range fs.Subvolumes {
+			if v := &fs.Subvolumes[j]; "/"+v.Path == m.Root {
+				v.MountPaths = append(v.MountPaths, m.Path)
+			}
+		}
+	}
+}
+
+// bySpec finds the device of an fstab entry by the content that was found.
+func (x *index) bySpec(spec string) string {
+	tag, value, ok := strings.Cut(spec, "=")
+	value = strings.Trim(value, `"'`)
+	for _, p := range x.places {
+		switch {
+		case !ok && p == x.byName[spec],
+			tag == "UUID" && p.content != nil && p.content.Class != inventory.ClassMember && strings.EqualFold(p.content.UUID, value),
+			tag == "LABEL" && p.content != nil && value != "" && p.content.Label == value,
+			tag == "PARTUUID" && p.part != nil && strings.EqualFold(p.part.UUID, value),
+			tag == "PARTLABEL" && p.part != nil && value != "" && p.part.Label == value:
+			return p.name
+		}
+	}
+	return ""
+}
+
+// diskOf returns the first disk of the first of paths that is mounted.
+func (x *index) diskOf(s *inventory.Server, paths ...string) string {
+	for _, path := range paths {
+		for i := range s.Mounts {
+			m := &s.Mounts[i]
+			if m.Path != path || m.Overmount {
+				continue
+			}
+			if p := x.source(m); p != nil && len(p.disks) > 0 {
+				return p.disks[0]
+			}
+		}
+	}
+	return ""
+}
