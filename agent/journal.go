@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/ferry-migrate/ferry/internal/crashpoint"
 	"github.com/ferry-migrate/ferry/internal/durable"
 	"github.com/ferry-migrate/ferry/internal/fault"
 	"github.com/ferry-migrate/ferry/reporter/smsapi"
@@ -95,6 +96,7 @@ func (j *journal) update(change func(*journalFile)) error {
 	if err := durable.WriteFile(j.path, text, 0o600); err != nil {
 		return fmt.Errorf("journal: %w", err)
 	}
+	crashpoint.Hit("agent.journal")
 	j.data = next
 	return nil
 }

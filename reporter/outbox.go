@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
+	"github.com/ferry-migrate/ferry/internal/crashpoint"
 	"github.com/ferry-migrate/ferry/internal/durable"
 	"github.com/ferry-migrate/ferry/internal/fault"
 	"github.com/ferry-migrate/ferry/reporter/smsapi"
@@ -166,6 +167,7 @@ func (o *Outbox) run(ctx context.Context) {
 			}
 		}
 		err := o.send(ctx, next.Task, next.Progress)
+		crashpoint.Hit("reporter.sent")
 		if ctx.Err() != nil {
 			return
 		}
@@ -246,6 +248,7 @@ func (o *Outbox) save() error {
 	if err := durable.WriteFile(o.path, data, 0o600); err != nil {
 		return fmt.Errorf("outbox: %w", err)
 	}
+	crashpoint.Hit("reporter.outbox")
 	return nil
 }
 
