@@ -60,6 +60,17 @@ func Mount(t testing.TB, fs string, size int64) string {
 	return mnt
 }
 
+// Offline unmounts a filesystem that Mount made on an image, lets edit have the image, and mounts it again.
+func Offline(t testing.TB, mnt string, edit func(image string)) {
+	t.Helper()
+	image := filepath.Join(filepath.Dir(mnt), "image")
+	if err := unix.Unmount(mnt, 0); err != nil {
+		t.Fatalf("unmount %s: %v", mnt, err)
+	}
+	edit(image)
+	run(t, "mount", "-o", "loop", image, mnt)
+}
+
 // NeedRoot skips the test unless root.
 func NeedRoot(t testing.TB) {
 	t.Helper()

@@ -121,6 +121,10 @@ func (p *Proxy) arrived(c *pair, d Direction, data []byte) (due time.Time, ok bo
 		p.timeline = append(p.timeline, Sample{now, n})
 	}
 	p.changed.Broadcast()
+	if f.call != nil && p.total[Up]+p.total[Down] >= f.callAt {
+		p.work.Go(f.call)
+		f.call = nil
+	}
 	if f.cutAt > 0 && p.total[Up]+p.total[Down] >= f.cutAt {
 		p.cut()
 		return now, false

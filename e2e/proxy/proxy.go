@@ -62,6 +62,8 @@ type faults struct {
 	refuse  bool
 	cutAt   int64 // of total[Up] + total[Down]; 0: none
 	flipAt  [2]int64
+	callAt  int64 // as cutAt
+	call    func()
 	cuts    int
 	flips   int
 }
@@ -103,6 +105,11 @@ func (p *Proxy) Refuse(on bool) { p.set(func(f *faults) { f.refuse = on }) }
 // CutAfter resets all connections once n more bytes, 1 at least, have passed in either direction.
 func (p *Proxy) CutAfter(n int64) {
 	p.set(func(f *faults) { f.cutAt = p.total[Up] + p.total[Down] + n })
+}
+
+// After calls f, once, when n more bytes have passed in either direction. It replaces the call before; a nil f only forgets that.
+func (p *Proxy) After(n int64, f func()) {
+	p.set(func(faults *faults) { faults.callAt, faults.call = p.total[Up]+p.total[Down]+n, f })
 }
 
 // CorruptAfter flips one bit once n more bytes, 1 at least, have passed in a direction.

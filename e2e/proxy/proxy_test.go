@@ -90,6 +90,20 @@ func TestCut(t *testing.T) {
 	}
 }
 
+func TestAfter(t *testing.T) {
+	p, c := dial(t)
+	called := make(chan struct{})
+	p.After(300_000, func() { close(called) })
+	if _, err := echo(c, 1<<20); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-called:
+	case <-time.After(20 * time.Second):
+		t.Error("not called")
+	}
+}
+
 func TestCorrupt(t *testing.T) {
 	p, c := dial(t)
 	p.CorruptAfter(Up, 300_000)

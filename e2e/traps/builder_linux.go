@@ -113,8 +113,8 @@ func changeFlags(path string, add, clear int) error {
 	return nil
 }
 
-// noise returns n bytes that do not compress, the same ones for the same seed.
-func noise(seed uint64, n int) []byte {
+// Noise returns n bytes that do not compress, the same ones for the same seed.
+func Noise(seed uint64, n int) []byte {
 	var s [32]byte
 	binary.LittleEndian.PutUint64(s[:], seed)
 	data := make([]byte, n)

@@ -125,7 +125,7 @@ func capabilities(b builder) {
 		b.xattr(name, "security.capability", value) // a write or a change of owner would drop it
 		b.times(name, old, older)
 	}
-	b.file("large", noise(1, 300<<10), 0o4755)
+	b.file("large", Noise(1, 300<<10), 0o4755)
 	b.xattr("large", "security.capability", v2)
 }
 
@@ -138,7 +138,7 @@ func selinux(b builder) {
 func flags(b builder) {
 	for name, f := range map[string]int{"immutable": Immutable, "append": Append, "nodump": nodump, "all": Immutable | Append | nodump} {
 		b.text(name)
-		b.file(name+" large", noise(uint64(f), 200<<10), 0o644)
+		b.file(name+" large", Noise(uint64(f), 200<<10), 0o644)
 		b.mkdir(name+" dir", 0o755)
 		b.mkdir(name+" dir/sub", 0o755)
 		b.text(name + " dir/sub/file")

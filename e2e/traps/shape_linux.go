@@ -17,7 +17,7 @@ func hardlinks(b builder) {
 	b.node("device", unix.S_IFCHR|0o600, 1, 3)
 	b.node("fifo", unix.S_IFIFO|0o600, 0, 0)
 	b.node("socket", unix.S_IFSOCK|0o600, 0, 0)
-	b.file("large", noise(2, 300<<10), 0o644)
+	b.file("large", Noise(2, 300<<10), 0o644)
 	b.file("empty", nil, 0o644)
 	for _, n := range []string{"m", "symlink", "device", "fifo", "socket", "large", "empty"} {
 		b.link(n, "a/"+n) // met before the name it was made with
@@ -67,7 +67,7 @@ func nodes(b builder) {
 // sparse files: blocks are of 4096 bytes, the least that all filesystems share.
 func sparse(b builder) {
 	const block, run = 4096, 256 << 10
-	data := noise(3, run)
+	data := Noise(3, run)
 	b.sparse("hole first", 2*run, map[int64][]byte{run: data})
 	b.sparse("hole in the middle", 3*run, map[int64][]byte{0: data, 2 * run: data})
 	b.sparse("hole last", 2*run, map[int64][]byte{0: data})
@@ -151,10 +151,10 @@ func cut(s string, n int) string { return s[:min(len(s), n)] }
 func sizes(b builder) {
 	for _, n := range []int{0, 1, 4095, 4096, 4097, 64<<10 - 1, 64 << 10, 64<<10 + 1, 128 << 10, 256<<10 - 1, 256 << 10, 256<<10 + 1,
 		1<<20 - 1, 1 << 20, 1<<20 + 1, 5<<20 + 12345} {
-		b.file(fmt.Sprint("noise ", n), noise(uint64(n), n), 0o644)
+		b.file(fmt.Sprint("noise ", n), Noise(uint64(n), n), 0o644)
 		b.file(fmt.Sprint("text ", n), bytes.Repeat([]byte("all work and no play\n"), n/21+1)[:n], 0o600)
 	}
-	same := noise(9, 200<<10)
+	same := Noise(9, 200<<10)
 	b.file("twin 1", same, 0o644)
 	b.file("twin 2", same, 0o644)
 }

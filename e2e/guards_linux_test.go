@@ -1,0 +1,148 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ferry-migrate/ferry/e2e/dump"
+)
+
+// remedy is how an operator error ends: a stable code and what to try.
+var remedy = regexp.MustCompile(`\((FERRY-[A-Z-]+)\): \S+`)
+
+// wantRefused checks that a run ended with exit, a stable code and a remedy, and changed nothing below the directories.
+func wantRefused(t *testing.T, o *outcome, exit int, code string) {
+	t.Helper()
+	if o.exit != exit {
+		t.Errorf("exit %d, want %d", o.exit, exit)
+	}
+	found := remedy.FindStringSubmatch(o.message())
+	switch {
+	case found == nil:
+		t.Errorf("no code and remedy in %q", o.message())
+	case code != "" && found[1] != code:
+		t.Errorf("code %s, want %s: %s", found[1], code, o.message())
+	}
+	if exit == 1 && o.result != nil && (o.result["ok"] != false || o.result.text("code") == "") {
+		t.Errorf("the result does not tell of the error: %v", o.result)
+	}
+}
+
+// unchanged returns a function that fails the test when dir changed since.
+func unchanged(t *testing.T, dir string) func() {
+	t.Helper()
+	before := dumped(t, dir, dump.Ctime)
+	return func() {
+		t.Helper()
+		for _, d := range dump.Diff(before, dumped(t, dir, dump.Ctime), 5) {
+			t.Errorf("%s was changed: %s", dir, d)
+		}
+	}
+}
+
+// TestDeleteGuard: deleting more than half of the target's entries needs to be said twice.
+func TestDeleteGuard(t *testing.T) {
+	s := newStage(t, "ext4", 64<<20)
+	for i := range 100 {
+		write(t, s.path(fmt.Sprint("f", i)), 10, byte(i))
+	}
+	s.mustMigrate()
+	for i := range 60 {
+		must(t, os.Remove(s.path(fmt.Sprint("f", i))))
+	}
+	o := s.migrate()
+	wantRefused(t, o, 1, "FERRY-DELETE-GUARD")
+	if !strings.Contains(o.message(), "--force-delete") {
+		t.Errorf("the remedy does not name the option: %s", o.message())
+	}
+	if names, _ := os.ReadDir(s.target); len(names) != 100 {
+		t.Errorf("%d entries are left of 100: something was deleted all the same", len(names))
+	}
+	s.mustMigrate("--force-delete")
+	s.judge()
+}
+
+// TestNoDelete keeps what the source has no more.
+func TestNoDelete(t *testing.T) {
+	s := newStage(t, "ext4", 64<<20)
+	put("a", 10, "b", 10, "c", 10, "d/e", 10)(t, s)
+	s.mustMigrate()
+	must(t, os.Remove(s.path("a")))
+	must(t, os.RemoveAll(s.path("d")))
+	s.mustMigrate("--no-delete")
+	for _, kept := range []string{"a", "d/e"} {
+		if _, err := os.Lstat(filepath.Join(s.target, kept)); err != nil {
+			t.Errorf("%s is gone: %v", kept, err)
+		}
+	}
+	s.mustMigrate()
+	s.judge()
+}
+
+// TestExclude: an excluded path does not arrive, and a path excluded later stays.
+func TestExclude(t *testing.T) {
+	s := newStage(t, "ext4", 64<<20)
+	put("keep", 10, "cache/a", 10, "later/b", 10, "d/x", 10)(t, s)
+	s.mustMigrate("--exclude", s.path("cache"))
+	if _, err := os.Lstat(filepath.Join(s.target, "cache")); !os.IsNotExist(err) {
+		t.Errorf("the excluded directory arrived: %v", err)
+	}
+	list := filepath.Join(t.TempDir(), "list")
+	must(t, os.WriteFile(list, []byte(s.path("cache")+"\n"+s.path("later")+"\n"), 0o600))
+	write(t, s.path("later/b"), 20, 5)
+	s.mustMigrate("--exclude-from", list)
+	if st, err := os.Stat(filepath.Join(s.target, "later/b")); err != nil || st.Size() != 10 {
+		t.Errorf("a newly excluded file has to stay as it is: %v", err)
+	}
+	s.mustMigrate()
+	s.judge()
+}
+
+// TestMounts: one filesystem at a time, by mount and not by device, and nothing lost when one comes or goes.
+func TestMounts(t *testing.T) {
+	t.Run("bind mount", func(t *testing.T) {
+		s := newStage(t, "ext4", 64<<20)
+		put("dir/f", 10, "point/hidden", 10)(t, s)
+		must(t, unix.Mount(s.path("dir"), s.path("point"), "", unix.MS_BIND, ""))
+		s.mustMigrate()
+		if _, err := os.Lstat(filepath.Join(s.target, "point/f")); !os.IsNotExist(err) {
+			t.Errorf("a bind mount was followed: %v", err)
+		}
+		must(t, unix.Unmount(s.path("point"), 0))
+		s.mustMigrate()
+		s.judge()
+	})
+	t.Run("nested mount", func(t *testing.T) {
+		s := newStage(t, "ext4", 64<<20)
+		put("f", 10, "point/kept", 10)(t, s)
+		s.mustMigrate()
+		s.judge()
+		want := dumped(t, s.target)
+		must(t, unix.Mount("none", s.path("point"), "tmpfs", 0, "mode=700"))
+		write(t, s.path("point/nested"), 10, 1)
+		s.mustMigrate()
+		for _, d := range dump.Diff(want, dumped(t, s.target), 5) {
+			t.Errorf("a mount over a directory changed the target: %s", d)
+		}
+	})
+	t.Run("unmounted source", func(t *testing.T) {
+		s := newStage(t, "ext4", 64<<20)
+		// The source is a mount of its own that goes away; what is left is the empty directory below it.
+		must(t, unix.Mount("none", s.source, "tmpfs", 0, "mode=755"))
+		put("a", 10, "b", 10, "c/d", 10)(t, s)
+		s.mustMigrate()
+		s.judge()
+		want := dumped(t, s.target)
+		must(t, unix.Unmount(s.source, 0))
+		wantRefused(t, s.migrate(), 1, "FERRY-SOURCE-CHANGED")
+		for _, d := range dump.Diff(want, dumped(t, s.target), 5) {
+			t.Errorf("an unmounted source changed the target: %s", d)
+		}
+	})
+}
