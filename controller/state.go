@@ -20,7 +20,7 @@ func planned(r smsapi.CreateTaskRequest) []store.Subtask {
 	switch {
 	case r.OSType == smsapi.Windows:
 		migrate = smsapi.MigrateWindowsBlock
-	case r.Type == smsapi.TypeBlock:
+	case r.Type == smsapi.MigrateBlock:
 		migrate = smsapi.MigrateLinuxBlock
 	}
 	return []store.Subtask{

@@ -65,7 +65,7 @@ func TestStatesFollowReports(t *testing.T) {
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			request := smsapi.CreateTaskRequest{Type: smsapi.TypeFile, OSType: smsapi.Linux, Syncing: c.syncing}
+			request := smsapi.CreateTaskRequest{Type: smsapi.MigrateFile, OSType: smsapi.Linux, Syncing: c.syncing}
 			task := &store.Task{State: smsapi.StateReady, Request: request, Subtasks: planned(request)}
 			for i, s := range c.steps {
 				now := int64(1000 * (i + 1))
@@ -114,9 +114,9 @@ func TestPlannedSubtasks(t *testing.T) {
 		}
 		return strings.Join(all, " ")
 	}
-	require.Equal(t, "SSL_CONFIG MIGRATE_LINUX_FILE", names(smsapi.CreateTaskRequest{OSType: smsapi.Linux, Type: smsapi.TypeFile}))
-	require.Equal(t, "SSL_CONFIG MIGRATE_LINUX_BLOCK", names(smsapi.CreateTaskRequest{OSType: smsapi.Linux, Type: smsapi.TypeBlock}))
-	require.Equal(t, "SSL_CONFIG MIGRATE_WINDOWS_BLOCK", names(smsapi.CreateTaskRequest{OSType: smsapi.Windows, Type: smsapi.TypeBlock}))
+	require.Equal(t, "SSL_CONFIG MIGRATE_LINUX_FILE", names(smsapi.CreateTaskRequest{OSType: smsapi.Linux, Type: smsapi.MigrateFile}))
+	require.Equal(t, "SSL_CONFIG MIGRATE_LINUX_BLOCK", names(smsapi.CreateTaskRequest{OSType: smsapi.Linux, Type: smsapi.MigrateBlock}))
+	require.Equal(t, "SSL_CONFIG MIGRATE_WINDOWS_BLOCK", names(smsapi.CreateTaskRequest{OSType: smsapi.Windows, Type: smsapi.MigrateBlock}))
 }
 
 // Whatever process_trace a foreign agent sends, a task stays one that can be shown.

@@ -84,6 +84,26 @@ func TestOutboxDeliversStatesInOrderThroughAnOutage(t *testing.T) {
 	})
 }
 
+// An interim report that waits when a state is reported is older than the state: sent after it, it would undo it.
+func TestOutboxForgetsProgressOlderThanAState(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fakeController{answer: func(attempt int) error {
+			if attempt == 1 {
+				return fault.Temporary(errors.New("down"))
+			}
+			return nil
+		}}
+		o, err := OpenOutbox(filepath.Join(t.TempDir(), "outbox.json"), f.send, quiet)
+		require.NoError(t, err)
+		o.Progress("task", percent(40))
+		synctest.Wait()
+		require.NoError(t, o.State("task", percent(100)))
+		time.Sleep(time.Hour)
+		require.Equal(t, []int{100}, f.seen())
+		o.Close()
+	})
+}
+
 func TestOutboxSurvivesRestarts(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "outbox.json")
 	down := &fakeController{answer: func(int) error { return fault.Temporary(errors.New("down")) }}

@@ -10,12 +10,12 @@ type TaskType string
 
 // The task types.
 const (
-	TypeFile  TaskType = "MIGRATE_FILE"
-	TypeBlock TaskType = "MIGRATE_BLOCK"
+	MigrateFile  TaskType = "MIGRATE_FILE"
+	MigrateBlock TaskType = "MIGRATE_BLOCK"
 )
 
 // Known reports whether t is a documented value.
-func (t TaskType) Known() bool { return t == TypeFile || t == TypeBlock }
+func (t TaskType) Known() bool { return t == MigrateFile || t == MigrateBlock }
 
 // OSType is the operating system of a source or a target.
 type OSType string

@@ -39,7 +39,7 @@ func TestExampleOfCreateTaskIsAccepted(t *testing.T) {
 	var r smsapi.CreateTaskRequest
 	require.NoError(t, smsapi.Decode(example(t, "create_task_request.json"), &r))
 	require.Equal(t, smsapi.CreateTaskRequest{
-		Name: "MigrationTask", Type: smsapi.TypeFile, OSType: smsapi.Linux, StartTargetServer: true, UsePublicIP: true,
+		Name: "MigrationTask", Type: smsapi.MigrateFile, OSType: smsapi.Linux, StartTargetServer: true, UsePublicIP: true,
 		MigrationIP: "192.168.0.1", RegionName: "region_name", RegionID: "region_id", ProjectName: "project_name",
 		ProjectID: "xxxxxxxxxxxxxxxxxxxxxxxx00000001", Priority: 1,
 		SourceServer: smsapi.SourceServerID{ID: "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxx0001"},
