@@ -48,6 +48,9 @@ func ferryBinary(t testing.TB) string {
 		if binary.dir, binary.err = os.MkdirTemp("", "ferry-e2e-"); binary.err != nil {
 			return
 		}
+		if binary.err = os.Chmod(binary.dir, 0o755); binary.err != nil { // other users run it too
+			return
+		}
 		build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", binary.dir+"/ferry", "../cmd/ferry")
 		build.Env = append(os.Environ(), "CGO_ENABLED=0")
 		binary.out, binary.err = build.CombinedOutput()
@@ -93,6 +96,17 @@ type process struct {
 // latest when the test ends.
 func start(t testing.TB, env []string, args ...string) *process {
 	t.Helper()
+	return launch(t, nil, env, args...)
+}
+
+// startAs is start as another user.
+func startAs(t testing.TB, uid uint32, args ...string) *process {
+	t.Helper()
+	return launch(t, &syscall.Credential{Uid: uid, Gid: uid}, nil, args...)
+}
+
+func launch(t testing.TB, user *syscall.Credential, env []string, args ...string) *process {
+	t.Helper()
 	p := &process{t: t, args: args, done: make(chan struct{})}
 	p.news = sync.NewCond(&p.mu)
 	p.cmd = exec.Command(ferryBinary(t), args...)
@@ -103,7 +117,7 @@ func start(t testing.TB, env []string, args ...string) *process {
 		p.stderr.Write(b)
 	})
 	// A child that outlives its parent would hold the lab's filesystems.
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Credential: user}
 	out, err := p.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

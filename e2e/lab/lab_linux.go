@@ -101,6 +101,9 @@ func newDir(t testing.TB) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := os.Chmod(dir, 0o755); err != nil { // a test may look at it as another user
+		t.Fatal(err)
+	}
 	lock, err := lockDir(dir)
 	if err != nil {
 		t.Fatal(err)

@@ -30,8 +30,12 @@ func (p *Proxy) accept() {
 
 func (p *Proxy) serve(client *net.TCPConn) {
 	p.mu.Lock()
-	server, refuse := p.server, p.faults.refuse || p.closed
+	server, refuse, connect := p.server, p.faults.refuse || p.closed, p.faults.connect
+	p.faults.connect = nil
 	p.mu.Unlock()
+	if connect != nil {
+		connect()
+	}
 	if refuse {
 		reset(client)
 		return

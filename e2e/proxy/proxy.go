@@ -64,6 +64,7 @@ type faults struct {
 	flipAt  [2]int64
 	callAt  int64 // as cutAt
 	call    func()
+	connect func()
 	cuts    int
 	flips   int
 }
@@ -107,10 +108,18 @@ func (p *Proxy) CutAfter(n int64) {
 	p.set(func(f *faults) { f.cutAt = p.total[Up] + p.total[Down] + n })
 }
 
-// After calls f, once, when n more bytes have passed in either direction. It replaces the call before; a nil f only forgets that.
-func (p *Proxy) After(n int64, f func()) {
-	p.set(func(faults *faults) { faults.callAt, faults.call = p.total[Up]+p.total[Down]+n, f })
+// After calls f, once, when n more bytes have passed in either direction. It replaces the call before, and reports whether
+// that was still to come; a nil f only forgets it.
+func (p *Proxy) After(n int64, f func()) (waiting bool) {
+	p.set(func(faults *faults) {
+		waiting = faults.call != nil
+		faults.callAt, faults.call = p.total[Up]+p.total[Down]+n, f
+	})
+	return waiting
 }
+
+// OnConnect calls f, once, before the next connection is forwarded.
+func (p *Proxy) OnConnect(f func()) { p.set(func(faults *faults) { faults.connect = f }) }
 
 // CorruptAfter flips one bit once n more bytes, 1 at least, have passed in a direction.
 func (p *Proxy) CorruptAfter(d Direction, n int64) {
