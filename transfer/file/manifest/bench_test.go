@@ -92,12 +92,12 @@ func BenchmarkSeek(b *testing.B) {
 	}
 }
 
-// TestMemory streams 2,000,000 entries through writer, reader and index.
+// TestMemory streams two million entries through writer, reader and index.
 func TestMemory(t *testing.T) {
 	if testing.Short() {
 		t.Skip("writes 150 MB")
 	}
-	const entries = 2_000_000
+	const entries = memoryEntries
 	before := heap()
 	path := filepath.Join(t.TempDir(), "m")
 	w, err := Create(path, header(1, ID{}))

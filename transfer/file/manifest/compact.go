@@ -46,7 +46,7 @@ const passBits = file.StateSent | file.StateRelink
 // mergeInto writes the merged manifest to path, durably. base may be nil. acked is the last that the target
 // acknowledged. hurt is set if damage in next was met; what lies behind it is then doubted.
 func mergeInto(ctx context.Context, path string, base, next *Reader, acked ack) (cut Cut, hurt error, err error) {
-	m := merge{next: next.Cursor(), base: &Cursor{limit: -1}, buf: make([]byte, 1024*chunk.DigestSize)}
+	m := merge{next: next.Cursor(), base: &Cursor{limit: -1}}
 	if m.outline, err = next.scan(ctx, acked.seq); errors.Is(err, ErrDamaged) {
 		m.torn, hurt = true, err
 	} else if err != nil {
@@ -163,14 +163,14 @@ func (m *merge) run(ctx context.Context) error {
 		default:
 			order = file.ComparePath(b.Path, e.Path)
 		}
-		if err := m.step(order); err != nil {
+		if err := m.step(ctx, order); err != nil {
 			return err
 		}
 	}
 }
 
 // step writes one entry: of base alone (order < 0), of next alone (> 0), or of both.
-func (m *merge) step(order int) error {
+func (m *merge) step(ctx context.Context, order int) error {
 	var err error
 	switch {
 	case order < 0:
@@ -178,12 +178,12 @@ func (m *merge) step(order int) error {
 		if m.deletes || m.torn || m.replaced(b.Path) || m.unlinked(b.Link) {
 			err = m.doubt(b)
 		} else {
-			err = m.copy(m.base, b.State)
+			err = m.copy(ctx, m.base, b.State)
 		}
 	case order > 0:
-		err = m.fromNext(nil)
+		err = m.fromNext(ctx, nil)
 	default:
-		err = m.fromNext(m.base)
+		err = m.fromNext(ctx, m.base)
 	}
 	if err == nil && order <= 0 {
 		err = m.base.Advance()
@@ -206,7 +206,7 @@ func (m *merge) unlinked(link []byte) bool {
 }
 
 // fromNext writes the current entry of next. base is on the same path, or nil.
-func (m *merge) fromNext(base *Cursor) error {
+func (m *merge) fromNext(ctx context.Context, base *Cursor) error {
 	e := m.next.Current()
 	m.passed, m.isDir = append(m.passed[:0], e.Path...), e.Kind == file.KindDir
 	acked := m.next.pos.block < m.acked
@@ -216,11 +216,11 @@ func (m *merge) fromNext(base *Cursor) error {
 	case e.State&file.StateRelink != 0, e.Kind == file.KindDir:
 		return m.doubt(e)
 	case atTail && m.tail.open:
-		return m.partial(base)
+		return m.partial(ctx, base)
 	case acked && (sent || e.Chunks() == 0 || !atTail):
-		return m.copy(m.next, e.State&^file.StatePartial)
+		return m.copy(ctx, m.next, e.State&^file.StatePartial)
 	case !sent && base != nil:
-		return m.copy(base, base.entry.State)
+		return m.copy(ctx, base, base.entry.State)
 	default:
 		return m.doubt(e)
 	}
@@ -235,68 +235,82 @@ func (m *merge) doubt(e *file.Entry) error {
 }
 
 // copy writes the entry c is on, and its digests, with state.
-func (m *merge) copy(c *Cursor, state file.State) error {
+func (m *merge) copy(ctx context.Context, c *Cursor, state file.State) error {
 	e := *c.Current()
 	e.State = state &^ passBits
 	if err := m.out.Append(&e); err != nil {
 		return err
 	}
-	for i := int64(0); ; {
-		n, err := c.Chunks(m.buf)
-		if err != nil || n == 0 {
+	return m.copyRuns(ctx, c, e.Chunks())
+}
+
+// copyRuns writes the digests c has left, of chunks before end.
+func (m *merge) copyRuns(ctx context.Context, c *Cursor, end int64) error {
+	for {
+		first, digests, err := c.Run()
+		if err != nil || len(digests) == 0 || first >= end {
 			return err
 		}
-		if err := m.out.AppendChunks(i, m.buf[:n*chunk.DigestSize]); err != nil {
+		digests = digests[:min(int64(len(digests)), (end-first)*chunk.DigestSize)]
+		if err := errors.Join(ctx.Err(), m.out.AppendChunks(first, digests)); err != nil {
 			return err
 		}
-		i += int64(n)
 	}
 }
 
-// partial writes the open tail of next: acknowledged digests; those after them if base says the same; base's own where the pass had not
-// come to, if it changed the file in place.
-func (m *merge) partial(base *Cursor) error {
+// partial writes the open tail of next: digests that were acknowledged; those that were not if base says the same; base's own where the
+// pass had not come to, if it changed the file in place.
+func (m *merge) partial(ctx context.Context, base *Cursor) error {
 	e := *m.next.Current()
-	inPlace := e.State&file.StatePartial != 0 && base != nil && base.entry.Chunks() > 0 && base.entry.State&file.StateUncertain == 0
-	e.State = file.StatePartial
-	e.Resume = m.tail.leading
-	e.Digest = chunk.Digest{}
+	inPlace := e.State&file.StatePartial != 0 && base != nil && base.entry.State&file.StateUncertain == 0
+	e.State, e.Resume, e.Digest = file.StatePartial, m.tail.leading, chunk.Digest{}
 	if err := m.out.Append(&e); err != nil {
 		return err
 	}
-	old := make([]byte, len(m.buf))
-	for i := int64(0); ; {
-		n, err := m.next.Chunks(m.buf)
-		if err != nil || n == 0 {
+	for {
+		first, digests, err := m.next.Run()
+		if err != nil {
 			return err
 		}
-		had := 0
-		if inPlace {
-			if had, err = base.Chunks(old[:n*chunk.DigestSize]); err != nil {
+		if len(digests) == 0 {
+			break
+		}
+		m.buf = append(m.buf[:0], digests...)
+		if first >= m.tail.acked {
+			if err := forget(m.buf, first, base, inPlace); err != nil {
 				return err
 			}
 		}
-		clear(old[had*chunk.DigestSize : n*chunk.DigestSize])
-		for j := range n {
-			at := j * chunk.DigestSize
-			now, before := (*chunk.Digest)(m.buf[at:]), chunk.Digest(old[at:])
-			*now = m.tail.certain(i+int64(j), *now, before)
-		}
-		if err := m.out.AppendChunks(i, m.buf[:n*chunk.DigestSize]); err != nil {
+		if err := errors.Join(ctx.Err(), m.out.AppendChunks(first, m.buf)); err != nil {
 			return err
 		}
-		i += int64(n)
 	}
+	if !inPlace {
+		return nil
+	}
+	if err := base.skipTo(m.tail.sent); err != nil {
+		return err
+	}
+	return m.copyRuns(ctx, base, e.Chunks())
 }
 
-// certain returns the digest of what the target holds as chunk i, given what next and base say.
-func (t *tail) certain(i int64, now, before chunk.Digest) chunk.Digest {
-	switch {
-	case i >= t.sent:
-		return before
-	case i < t.acked || now.Equal(before):
-		return now
-	default:
-		return chunk.Digest{}
+// forget makes those digests unknown, of chunks from first on, that base does not have too.
+func forget(digests []byte, first int64, base *Cursor, inPlace bool) error {
+	if !inPlace {
+		clear(digests)
+		return nil
 	}
+	if err := base.skipTo(first); err != nil {
+		return err
+	}
+	before := make([]byte, len(digests))
+	if _, err := base.Chunks(before); err != nil {
+		return err
+	}
+	for i := 0; i < len(digests); i += chunk.DigestSize {
+		if !bytes.Equal(digests[i:i+chunk.DigestSize], before[i:i+chunk.DigestSize]) {
+			clear(digests[i : i+chunk.DigestSize])
+		}
+	}
+	return nil
 }

@@ -156,8 +156,44 @@ func (c *Cursor) Chunks(dst []byte) (int, error) {
 	return int(max(want, 0)), nil
 }
 
+// Run returns the digests of the current entry's next chunks that are kept together, and the index of the first; none at the end.
+// They point into the cursor and are valid until its next call. It is the fast way to copy them, and the only one that does
+// not count through the gaps of a file of exabytes.
+func (c *Cursor) Run() (first int64, digests []byte, err error) {
+	if len(c.run) == 0 {
+		if more, err := c.nextRun(); err != nil || !more {
+			return 0, nil, err
+		}
+	}
+	first, digests = c.runFirst, c.run
+	c.run, c.index = nil, c.runEnd
+	return first, digests, nil
+}
+
+// skipTo makes chunk i of the current entry the next to be returned; it must not lie before the last returned.
+func (c *Cursor) skipTo(i int64) error {
+	for c.runEnd <= i {
+		more, err := c.nextRun()
+		if err != nil {
+			return err
+		}
+		if !more {
+			c.run = nil
+			break
+		}
+	}
+	if past := (i - c.runFirst) * chunk.DigestSize; len(c.run) > 0 && past > 0 {
+		c.run, c.runFirst = c.run[past:], i
+	}
+	c.index = i
+	return nil
+}
+
 // nextRun reads the next run of the current entry, if there is one.
 func (c *Cursor) nextRun() (bool, error) {
+	if !c.live {
+		return false, nil
+	}
 	tag, ok, err := c.record()
 	if err != nil || !ok || tag != recordRun {
 		return false, err
