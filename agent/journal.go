@@ -100,3 +100,24 @@ func (j *journal) update(change func(*journalFile)) error {
 	j.data = next
 	return nil
 }
+
+// journalled returns the id of a task below dir with the name and the source of spec, or "".
+func journalled(dir string, spec smsapi.CreateTaskRequest) string {
+	dir = filepath.Join(dir, "tasks")
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		return ""
+	}
+	for _, file := range files {
+		var found journalFile
+		text, err := os.ReadFile(filepath.Join(dir, file.Name()))
+		if err != nil || filepath.Ext(file.Name()) != ".json" || json.Unmarshal(text, &found) != nil {
+			continue
+		}
+		source := found.Spec.SourceServer
+		if found.Spec.Name == spec.Name && source != nil && source.ID == spec.SourceServer.ID {
+			return found.Spec.ID
+		}
+	}
+	return ""
+}

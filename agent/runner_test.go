@@ -298,28 +298,45 @@ func FuzzJournal(f *testing.F) {
 }
 
 func TestEnsureTask(t *testing.T) {
+	dir := t.TempDir()
 	c := &fakeTasks{}
 	spec := smsapi.CreateTaskRequest{Name: "n", SourceServer: smsapi.SourceServerID{ID: "s"}}
-	id, err := EnsureTask(t.Context(), c, spec)
+	id, err := EnsureTask(t.Context(), c, dir, spec)
 	require.NoError(t, err)
 	require.Equal(t, "created", id)
 	require.Equal(t, smsapi.TaskQuery{Name: "n", SourceServerID: "s", Limit: 1}, c.asked)
 	c.list.Tasks = []smsapi.ListedTask{{ID: "there"}}
-	id, err = EnsureTask(t.Context(), c, spec)
+	id, err = EnsureTask(t.Context(), c, dir, spec)
 	require.NoError(t, err)
 	require.Equal(t, "there", id)
+
+	c.err = fault.Temporary(errDown)
+	_, err = EnsureTask(t.Context(), c, dir, spec)
+	require.Equal(t, "FERRY-CONTROLLER-DOWN", fault.CodeOf(err))
+	j, err := openJournal(dir, "earlier", quiet)
+	require.NoError(t, err)
+	require.NoError(t, j.update(func(f *journalFile) {
+		f.Spec = smsapi.Task{ID: "earlier", Name: "n", SourceServer: &smsapi.SourceServer{ID: "s"}}
+	}))
+	id, err = EnsureTask(t.Context(), c, dir, spec)
+	require.NoError(t, err)
+	require.Equal(t, "earlier", id, "data goes on without the controller")
+	c.err = fault.Permanent(errors.New("no"))
+	_, err = EnsureTask(t.Context(), c, dir, spec)
+	require.EqualError(t, err, "no")
 }
 
 type fakeTasks struct {
 	asked smsapi.TaskQuery
 	list  smsapi.TaskList
+	err   error
 }
 
 func (f *fakeTasks) CreateTask(context.Context, smsapi.CreateTaskRequest) (string, error) {
-	return "created", nil
+	return "created", f.err
 }
 
 func (f *fakeTasks) ListTasks(_ context.Context, q smsapi.TaskQuery) (smsapi.TaskList, error) {
 	f.asked = q
-	return f.list, nil
+	return f.list, f.err
 }

@@ -2,8 +2,8 @@ package agent
 
 import (
 	"context"
-	"fmt"
 
+	"github.com/ferry-migrate/ferry/internal/fault"
 	"github.com/ferry-migrate/ferry/reporter/smsapi"
 )
 
@@ -24,16 +24,24 @@ type Tasks interface {
 }
 
 // EnsureTask returns the id of the newest task with the name and the source of spec, and creates one if there is none: a migration
-// that is run again is the same task again.
-func EnsureTask(ctx context.Context, c Tasks, spec smsapi.CreateTaskRequest) (string, error) {
+// that is run again is the same task again. When the controller cannot be reached, a task that an earlier run left in the state
+// directory dir will do.
+func EnsureTask(ctx context.Context, c Tasks, dir string, spec smsapi.CreateTaskRequest) (string, error) {
 	list, err := c.ListTasks(ctx, smsapi.TaskQuery{Name: spec.Name, SourceServerID: spec.SourceServer.ID, Limit: 1})
-	if err != nil {
-		return "", fmt.Errorf("look for an earlier task: %w", err)
-	}
-	if len(list.Tasks) > 0 {
+	if err == nil && len(list.Tasks) > 0 {
 		return list.Tasks[0].ID, nil
 	}
-	return c.CreateTask(ctx, spec)
+	var id string
+	if err == nil {
+		id, err = c.CreateTask(ctx, spec)
+	}
+	if fault.ClassOf(err) != fault.ClassTemporary {
+		return id, err
+	}
+	if id := journalled(dir, spec); id != "" {
+		return id, nil
+	}
+	return "", fault.Operator("FERRY-CONTROLLER-DOWN", "start the controller, or run without --controller to use the built-in one", err)
 }
 
 // wantsToRun returns the task of a list that the source has to work on: one that was interrupted, else the oldest that is ready.

@@ -184,6 +184,9 @@ func (s *Server) signed(maxBody int64, do operation) http.Handler {
 }
 
 func (s *Server) answer(w http.ResponseWriter, r *http.Request, maxBody int64, do operation) (any, error) {
+	if err := s.key.VerifyHeader(r, s.now()); err != nil {
+		return nil, unauthorized(err)
+	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if err != nil {
 		var large *http.MaxBytesError
@@ -193,9 +196,13 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, maxBody int64, d
 		return nil, smsapi.NewError(http.StatusBadRequest, smsapi.CodeInvalid, "the body could not be read")
 	}
 	if err := s.key.Verify(r, body, s.now()); err != nil {
-		return nil, smsapi.NewError(http.StatusUnauthorized, smsapi.CodeUnauthorized, "%v", err)
+		return nil, unauthorized(err)
 	}
 	return do(r, body)
+}
+
+func unauthorized(err error) error {
+	return smsapi.NewError(http.StatusUnauthorized, smsapi.CodeUnauthorized, "%v", err)
 }
 
 // asAPI returns err as the API shows it.

@@ -80,13 +80,19 @@ func taskWatchCommand(f *taskFlags) *cobra.Command {
 	return &cobra.Command{
 		Use: "watch [TASK]", Short: "Follow a task until it ends", Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return f.with(cmd.Context(), func(c *reporter.Client) error {
+			var id string
+			err := f.with(cmd.Context(), func(c *reporter.Client) error {
 				task, err := findTask(cmd.Context(), c, args)
 				if err != nil {
 					return err
 				}
-				return f.watch(cmd.Context(), cmd.OutOrStdout(), c, task)
+				id = task.ID
+				return nil
 			})
+			if err != nil {
+				return err
+			}
+			return f.watch(cmd.Context(), cmd.OutOrStdout(), id)
 		},
 	}
 }
@@ -177,19 +183,27 @@ func findTask(ctx context.Context, c *reporter.Client, args []string) (smsapi.Ta
 	return c.Task(ctx, list.Tasks[0].ID)
 }
 
-// watch prints a task whenever it changed, until it ended.
-func (f *taskFlags) watch(ctx context.Context, out io.Writer, c *reporter.Client, task smsapi.Task) error {
+// watch prints a task whenever it changed, until it ended. It connects anew each time, because the controller inside `ferry migrate`
+// ends with the task; what it left tells the end.
+func (f *taskFlags) watch(ctx context.Context, out io.Writer, id string) error {
 	ticker := time.NewTicker(watchEvery)
 	defer ticker.Stop()
 	last := ""
 	for {
-		line := watchLine(task)
-		if line != last {
+		var task smsapi.Task
+		err := f.with(ctx, func(c *reporter.Client) (err error) {
+			task, err = c.Task(ctx, id)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		if line := watchLine(task); line != last {
+			last = line
 			if err := f.printLine(out, line, task); err != nil {
 				return err
 			}
 		}
-		last = line
 		switch task.State {
 		case smsapi.StateMigrateSuccess, smsapi.StateSyncSuccess:
 			return nil
@@ -200,10 +214,6 @@ func (f *taskFlags) watch(ctx context.Context, out io.Writer, c *reporter.Client
 		case <-ticker.C:
 		case <-ctx.Done():
 			return ctx.Err()
-		}
-		var err error
-		if task, err = c.Task(ctx, task.ID); err != nil {
-			return err
 		}
 	}
 }
@@ -274,6 +284,9 @@ func watchLine(t smsapi.Task) string {
 		if s.StartDate != nil && s.EndDate == nil {
 			line += fmt.Sprintf("  %s %d%%  %.1f Mbit/s", s.Name, s.Progress, t.MigrateSpeed)
 		}
+	}
+	if works := t.State == smsapi.StateRunning || t.State == smsapi.StateSyncing; works && t.Connected != nil && !*t.Connected {
+		line += "  (the agent was not heard of for a minute)"
 	}
 	if t.RemainSeconds != nil {
 		line += "  " + (time.Duration(*t.RemainSeconds) * time.Second).String() + " left"

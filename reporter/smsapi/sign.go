@@ -74,19 +74,9 @@ func (k Key) Sign(r *http.Request, body []byte, now time.Time) {
 // Verify checks the signature of r, whose body is exactly body, as of now. It returns ErrUnsigned, ErrKey, ErrSkew or
 // ErrSignature, wrapped. The body is always covered: a declared hash must be its hash. A request can be replayed while its date holds.
 func (k Key) Verify(r *http.Request, body []byte, now time.Time) error {
-	access, signed, signature, err := parseAuthorization(r.Header.Get("Authorization"))
+	signed, signature, err := k.verifyHeader(r, now)
 	if err != nil {
 		return err
-	}
-	if !hmac.Equal([]byte(access), []byte(k.AccessKey)) {
-		return ErrKey
-	}
-	date, err := time.Parse(dateLayout, r.Header.Get(dateHeader))
-	if err != nil || !slices.Contains(signed, strings.ToLower(dateHeader)) {
-		return fmt.Errorf("%w: no signed %s", ErrUnsigned, dateHeader)
-	}
-	if skew := now.Sub(date).Abs(); skew > MaxSkew {
-		return fmt.Errorf("%w: it says %s, here it is %s", ErrSkew, date.Format(time.RFC3339), now.UTC().Format(time.RFC3339))
 	}
 	if declared := r.Header.Get(contentHeader); declared != "" && declared != hexSum(body) {
 		return fmt.Errorf("%w: the body is not the one that was signed", ErrSignature)
@@ -98,6 +88,30 @@ func (k Key) Verify(r *http.Request, body []byte, now time.Time) error {
 		return ErrSignature
 	}
 	return nil
+}
+
+// VerifyHeader is the part of Verify that needs no body: it refuses strangers before anything of theirs is read.
+func (k Key) VerifyHeader(r *http.Request, now time.Time) error {
+	_, _, err := k.verifyHeader(r, now)
+	return err
+}
+
+func (k Key) verifyHeader(r *http.Request, now time.Time) (signed []string, signature string, err error) {
+	access, signed, signature, err := parseAuthorization(r.Header.Get("Authorization"))
+	if err != nil {
+		return nil, "", err
+	}
+	if !hmac.Equal([]byte(access), []byte(k.AccessKey)) {
+		return nil, "", ErrKey
+	}
+	date, err := time.Parse(dateLayout, r.Header.Get(dateHeader))
+	if err != nil || !slices.Contains(signed, strings.ToLower(dateHeader)) {
+		return nil, "", fmt.Errorf("%w: no signed %s", ErrUnsigned, dateHeader)
+	}
+	if skew := now.Sub(date).Abs(); skew > MaxSkew {
+		return nil, "", fmt.Errorf("%w: it says %s, here it is %s", ErrSkew, date.Format(time.RFC3339), now.UTC().Format(time.RFC3339))
+	}
+	return signed, signature, nil
 }
 
 // parseAuthorization reads "SDK-HMAC-SHA256 Access=…, SignedHeaders=a;b, Signature=…".
