@@ -43,17 +43,18 @@ type Greeting struct {
 
 // TreeReply is the target's answer to a Greeting: what it holds.
 type TreeReply struct {
-	Tree      ID     `cbor:"tree"`      // made once for each target tree; a wiped target has a new one
-	Source    ID     `cbor:"source"`    // the source tree whose copy this is; unknown for a tree never received into
-	Pass      ID     `cbor:"pass"`      // the pass it is in, or the last one
-	Committed bool   `cbor:"committed"` // that pass is complete
-	Seq       uint64 `cbor:"seq"`       // highest operations frame of that pass that is durable
-	Altered   string `cbor:"altered"`   // why the tree is not what the last pass left behind, "" if it looks so
-	Empty     bool   `cbor:"empty"`     // nothing is in it
-	Type      string `cbor:"type"`      // of the filesystem: "ext4", "xfs", "btrfs", "tmpfs" …
-	Free      int64  `cbor:"free"`      // bytes a privileged process can still write
-	Overwrite bool   `cbor:"overwrite"` // data of others may be replaced, says the target's own operator
-	Label     string `cbor:"label"`     // the target path, for people
+	Tree      ID       `cbor:"tree"`      // made once for each target tree; a wiped target has a new one
+	Source    ID       `cbor:"source"`    // the source tree whose copy this is; unknown for a tree never received into
+	Pass      ID       `cbor:"pass"`      // the pass it is in, or the last one
+	Committed bool     `cbor:"committed"` // that pass is complete
+	Seq       uint64   `cbor:"seq"`       // highest operations frame of that pass that is durable
+	Altered   string   `cbor:"altered"`   // why the tree is not what the last pass left behind, "" if it looks so
+	Empty     bool     `cbor:"empty"`     // nothing is in it
+	Type      string   `cbor:"type"`      // of the filesystem: "ext4", "xfs", "btrfs", "tmpfs" …
+	Free      int64    `cbor:"free"`      // bytes a privileged process can still write
+	Lacks     []string `cbor:"lacks"`     // kinds of loss to expect, as far as they are known before the first pass
+	Overwrite bool     `cbor:"overwrite"` // data of others may be replaced, says the target's own operator
+	Label     string   `cbor:"label"`     // the target path, for people
 }
 
 // Open begins a pass. The target makes it durable before it answers.

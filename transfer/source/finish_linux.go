@@ -81,7 +81,7 @@ func (t *tail) send() error {
 
 // each calls f for every entry that the pass has written so far.
 func (p *pass) each(ctx context.Context, f func(e *file.Entry, c *manifest.Cursor) error) error {
-	r, err := p.store.Pass()
+	r, err := manifest.Open(p.written)
 	if err != nil {
 		return err
 	}
@@ -191,7 +191,7 @@ func (p *pass) held(ctx context.Context) (*manifest.Reader, error) {
 
 // eachGone calls f for every entry of held that the pass did not see, below saying that a directory above it is gone too.
 func (p *pass) eachGone(ctx context.Context, held *manifest.Reader, all *int64, f func(e *file.Entry, below bool) error) error {
-	r, err := p.store.Pass()
+	r, err := manifest.Open(p.written)
 	if err != nil {
 		return err
 	}

@@ -35,6 +35,8 @@ type pass struct {
 	unclean     bool // the target may hold more than the base says
 
 	rec     *recorder
+	written string // path of the manifest that the pass writes
+	mute    bool   // nothing is sent: the manifest is all that is wanted
 	effort  *effort
 	jobs    chan *job
 	free    chan *job
@@ -195,7 +197,12 @@ func (p *pass) differ(d file.Differ) {
 	p.differs.add(d)
 }
 
-func (p *pass) acked(seq uint64) error { return p.store.Acked(seq) }
+func (p *pass) acked(seq uint64) error {
+	if p.mute {
+		return nil
+	}
+	return p.store.Acked(seq)
+}
 
 // openRoot opens the source directory. Where the kernel lets us, it is a private copy of its mount alone, so that what is
 // mounted below does not hide what lies under it. bounded says that the walk has to mind mounts itself.

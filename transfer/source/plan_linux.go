@@ -272,14 +272,12 @@ func (pl *planner) leaf(it *item, old *file.Entry) error {
 	}
 	if old != nil && pl.unchanged(&it.Entry, old) {
 		inherit(it, old)
-		if old.Atime == it.Atime {
-			it.act = actKeep
+		if old.Atime == it.Atime || it.Kind == file.KindRegular {
+			if it.act = actKeep; old.Atime != it.Atime {
+				it.act = actMeta
+			}
 			pl.p.saved(it)
 			return pl.copyDigests(it, pl.base, old.Chunks())
-		}
-		if it.Kind == file.KindRegular && it.Chunks() == 0 {
-			it.act = actMeta
-			return nil
 		}
 	}
 	var known *file.Entry

@@ -117,6 +117,9 @@ func (r *recorder) next() (seq, after uint64, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.seq++
+	if r.w == nil { // nothing is recorded any more
+		return r.seq, r.fence, nil
+	}
 	return r.seq, r.fence, r.w.EndBlock(r.seq)
 }
 
@@ -152,6 +155,9 @@ func (p *pass) work(ctx context.Context, index int) error {
 func (p *pass) do(w *worker, f *framer, j *job) error {
 	if err := w.run(j); err != nil {
 		return err
+	}
+	if p.mute {
+		w.ops = w.ops[:0]
 	}
 	if err := f.encode(w.ops, w.cuts); err != nil {
 		return err

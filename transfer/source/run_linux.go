@@ -54,58 +54,65 @@ func (r *Result) add(o *Result) {
 	r.Differences, r.Differ, r.Losses = o.Differences, o.Differ, o.Losses
 }
 
-func runPass(ctx context.Context, cfg *Config, count *Counters) (_ *Result, again int, err error) {
-	*count = Counters{}
-	count.enter("scan")
-	p := &pass{cfg: cfg, count: count, seed: maphash.MakeSeed(), differs: &differences{}}
-	p.effort = &effort{chooser: cfg.Compress, senders: cfg.Streams}
-	p.losses = newLosses(cfg.Remedy)
-	if p.excludes, err = NewExcludes(cfg.Root, cfg.Excludes); err != nil {
-		return nil, 0, err
-	}
-	if cfg.tree, err = sourceTree(cfg); err != nil {
-		return nil, 0, err
-	}
-	if p.s, err = open(ctx, cfg); err != nil {
-		return nil, 0, err
-	}
-	defer func() { p.s.close(errors.Join(errors.New("the pass is over"), err)) }()
-	dir := filepath.Join(sourceDir(cfg), fmt.Sprintf("%x", p.s.target.Tree))
-	if p.store, err = manifest.OpenStore(ctx, dir); err != nil {
-		return nil, 0, err
-	}
-	defer func() { err = errors.Join(err, p.store.Close()) }()
-	if p.ledger, err = openLedger(dir); err != nil {
-		return nil, 0, err
-	}
-	r, err := p.run(p.s.ctx, dir)
+func runPass(ctx context.Context, cfg *Config, count *Counters) (r *Result, again int, err error) {
+	p, err := newPass(cfg, count)
 	if err != nil {
-		return nil, 0, p.s.why(err)
+		return nil, 0, err
+	}
+	err = p.with(ctx, func(ctx context.Context, dir string) (err error) {
+		r, err = p.run(ctx, dir)
+		return err
+	})
+	if err != nil {
+		return nil, 0, err
 	}
 	return r, p.ledger.doubts(), nil
 }
 
+func newPass(cfg *Config, count *Counters) (p *pass, err error) {
+	*count = Counters{}
+	count.enter("scan")
+	p = &pass{cfg: cfg, count: count, seed: maphash.MakeSeed(), differs: &differences{}}
+	p.effort = &effort{chooser: cfg.Compress, senders: cfg.Streams}
+	p.losses = newLosses(cfg.Remedy)
+	if p.excludes, err = NewExcludes(cfg.Root, cfg.Excludes); err != nil {
+		return nil, err
+	}
+	cfg.tree, err = sourceTree(cfg)
+	return p, err
+}
+
+// with calls f with a session to the target, and the state of this source and that target, open. dir is where the state lies.
+func (p *pass) with(ctx context.Context, f func(ctx context.Context, dir string) error) (err error) {
+	if p.s, err = open(ctx, p.cfg); err != nil {
+		return err
+	}
+	defer func() { p.s.close(errPassOver) }()
+	dir := filepath.Join(sourceDir(p.cfg), fmt.Sprintf("%x", p.s.target.Tree))
+	if p.store, err = manifest.OpenStore(ctx, dir); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, p.store.Close()) }()
+	if p.ledger, err = openLedger(dir); err != nil {
+		return err
+	}
+	if err := f(p.s.ctx, dir); err != nil {
+		return p.s.why(err)
+	}
+	return nil
+}
+
+// errPassOver ends a session that has nothing left to do.
+var errPassOver = errors.New("the pass is over")
+
 // run does the whole pass on an open session.
 func (p *pass) run(ctx context.Context, dir string) (*Result, error) {
-	rootfd, bounded, err := openRoot(p.cfg.Root)
-	if err != nil {
-		return nil, err
-	}
 	started := now()
-	if err := syncfs(rootfd); err != nil {
-		unix.Close(rootfd)
-		return nil, err
-	}
-	p.walk, err = file.NewWalk(rootfd, file.WalkOptions{Workers: workers(), Mounts: bounded, Skip: p.skip()})
+	root, err := p.openWalk()
 	if err != nil {
-		unix.Close(rootfd)
 		return nil, err
 	}
 	defer p.walk.Close()
-	root, err := identify(rootfd)
-	if err != nil {
-		return nil, err
-	}
 	peer, err := p.choose(dir)
 	if err != nil {
 		return nil, err
@@ -125,6 +132,7 @@ func (p *pass) run(ctx context.Context, dir string) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	p.written = p.store.PassPath()
 	p.rec = newRecorder(w, !p.allDirs)
 	if len(p.ledger.lost) > 0 {
 		p.rec.sent = p.ledger.sent
@@ -137,6 +145,24 @@ func (p *pass) run(ctx context.Context, dir string) (*Result, error) {
 		return nil, err
 	}
 	return p.result(), nil
+}
+
+// openWalk syncs the source's filesystem and begins to walk.
+func (p *pass) openWalk() (root file.Identity, err error) {
+	fd, bounded, err := openRoot(p.cfg.Root)
+	if err != nil {
+		return root, err
+	}
+	if err = syncfs(fd); err == nil {
+		root, err = identify(fd)
+	}
+	if err == nil {
+		p.walk, err = file.NewWalk(fd, file.WalkOptions{Workers: workers(), Mounts: bounded, Skip: p.skip()})
+	}
+	if err != nil {
+		unix.Close(fd)
+	}
+	return root, err
 }
 
 // phases sends everything and verifies it.

@@ -125,5 +125,17 @@ var sourceLosses = map[string]string{
 	"flags_unread": "run as root",
 }
 
+// Survey is what a migration would do, found out by looking alone.
+type Survey struct {
+	Entries int64
+	Bytes   int64 // of regular files, hard links once, as far as they are allocated
+	Kinds   map[string]int64
+	Known   bool  // the target holds an earlier copy: only changes will be sent
+	Free    int64 // bytes the target can still take
+	Target  string
+	Type    string // of the target's filesystem
+	Losses  []Loss // to expect
+}
+
 // label is the source path as people know it.
 func (c *Config) label() string { return filepath.Clean(c.Root) }

@@ -91,3 +91,13 @@ func xattrLoss(name []byte) LossKind {
 	}
 	return LossXattrOther
 }
+
+// RemedyOf returns the remedy of the kind with this stable name, or "".
+func RemedyOf(name string) string {
+	for _, k := range lossTable {
+		if k.name == name {
+			return k.remedy
+		}
+	}
+	return ""
+}

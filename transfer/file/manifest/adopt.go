@@ -13,6 +13,9 @@ import (
 // Scratch returns the path of a file in the store's directory that is removed when the store is opened again.
 func (s *Store) Scratch(name string) string { return s.path("." + name) }
 
+// PassPath returns the path of what the pass under way writes, for a reader of its own.
+func (s *Store) PassPath() string { return s.path(nameNext) }
+
 // BasePath returns the path of the base, for a reader of its own.
 func (s *Store) BasePath() string { return s.path(nameBase) }
 

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 
 	"github.com/ferry-migrate/ferry/internal/durable"
@@ -64,7 +63,7 @@ func OpenStore(ctx context.Context, dir string) (*Store, error) {
 }
 
 func (s *Store) open(ctx context.Context) (err error) {
-	if s.lock, err = lockDir(s.path(nameLock)); err != nil {
+	if s.lock, err = durable.Lock(s.path(nameLock)); err != nil {
 		return err
 	}
 	if s.acks, err = openAcks(s.path(nameAcked)); err != nil {
@@ -77,31 +76,6 @@ func (s *Store) open(ctx context.Context) (err error) {
 }
 
 func (s *Store) path(name string) string { return filepath.Join(s.dir, name) }
-
-func lockDir(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("lock state directory: %w", err)
-	}
-	free, err := lockFile(f)
-	if free {
-		if err = f.Truncate(0); err == nil {
-			_, err = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
-		}
-	}
-	if err != nil {
-		f.Close()
-		return nil, fmt.Errorf("lock state directory: %w", err)
-	}
-	if free {
-		return f, nil
-	}
-	defer f.Close()
-	pid := make([]byte, 20)
-	n, _ := f.ReadAt(pid, 0)
-	return nil, fault.Operator("FERRY-STATE-LOCKED", "wait until the other run ends, or stop it; or use another --state directory",
-		fmt.Errorf("state directory %s is in use by process %q", filepath.Dir(path), strings.TrimSpace(string(pid[:n]))))
-}
 
 // removeTemporary removes what a crash left of files that had not got their names.
 func (s *Store) removeTemporary() error {

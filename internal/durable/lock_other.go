@@ -1,6 +1,6 @@
 //go:build !linux && !windows
 
-package manifest
+package durable
 
 import (
 	"errors"

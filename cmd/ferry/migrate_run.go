@@ -1,0 +1,318 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/ferry-migrate/ferry/agent"
+	"github.com/ferry-migrate/ferry/controller"
+	"github.com/ferry-migrate/ferry/internal/durable"
+	"github.com/ferry-migrate/ferry/internal/fault"
+	"github.com/ferry-migrate/ferry/reporter"
+	"github.com/ferry-migrate/ferry/reporter/report"
+	"github.com/ferry-migrate/ferry/reporter/smsapi"
+	"github.com/ferry-migrate/ferry/transfer/ratelimit"
+	"github.com/ferry-migrate/ferry/transfer/source"
+	"github.com/ferry-migrate/ferry/transfer/wire"
+)
+
+// migration is one run of ferry migrate.
+type migration struct {
+	flags   *migrateFlags
+	state   string
+	to      endpoint
+	pair    string
+	limit   ratelimit.Schedule
+	memory  int64 // bytes, 0 for no bound
+	sources []*source.Config
+
+	screen   *screen
+	log      *slog.Logger
+	bucket   *ratelimit.Bucket
+	counters *wire.Counters
+	files    *agent.Files
+	runner   *agent.Runner
+	stop     context.CancelCauseFunc
+	cutover  chan struct{}
+	cutOnce  sync.Once
+
+	total  resultEvent
+	differ []string
+}
+
+// run migrates and shows the result.
+func (m *migration) run(ctx context.Context) error {
+	began := time.Now()
+	m.prepare()
+	ctx, m.stop = context.WithCancelCause(ctx)
+	defer m.stop(nil)
+	err := m.migrate(ctx)
+	if err == nil && m.total.Differences > 0 {
+		err = withExit(exitDifferent, agent.Differences(m.total.Differences, m.differ))
+	}
+	if err == nil && m.flags.strict && len(m.total.Losses) > 0 {
+		err = withExit(exitLosses, fault.Operator("FERRY-LOSSES", "see the losses above for what to do about each, or run without --strict",
+			errors.New("some details could not be kept")))
+	}
+	err = interrupted(err)
+	m.conclude(err, began)
+	return err
+}
+
+// prepare sets up what the whole process shares.
+func (m *migration) prepare() {
+	m.log = slog.New(slog.NewTextHandler(noteWriter{m.screen}, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	m.bucket = ratelimit.NewBucket(m.limit)
+	m.counters = &wire.Counters{}
+	m.cutover = make(chan struct{})
+	if m.memory > 0 {
+		debug.SetMemoryLimit(max(m.memory-24<<20, 16<<20)) // the rest is code, stacks and SQLite's pages
+	}
+}
+
+// migrate runs the task on the embedded control plane, or on the one that was named.
+func (m *migration) migrate(ctx context.Context) (err error) {
+	lock, err := durable.Lock(filepath.Join(m.state, "lock"))
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	client, closeClient, err := m.control(ctx)
+	if err != nil {
+		return err
+	}
+	defer closeClient()
+	dial, stopTarget, err := m.connectTo(ctx, wire.Options{Limiter: m.bucket, Counters: m.counters})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stopTarget()) }()
+	m.files = &agent.Files{
+		Sources: m.sources, Counters: m.counters, Interval: m.flags.interval, Cutover: m.cutover, Ended: m.ended, Quiet: m.quiet(),
+	}
+	for _, cfg := range m.sources {
+		cfg.Dial, cfg.Counters, cfg.Log, cfg.MoreToCome = dial, m.counters, m.log, m.files.MoreToCome
+	}
+	reports, err := reporter.New(client, filepath.Join(m.state, "outbox"), m.log)
+	if err != nil {
+		return err
+	}
+	defer reports.Close()
+	m.runner = agent.New(agent.Config{
+		Source: m.sourceID(), Dir: m.state, Controller: client, Reporter: reports, Log: m.log, FlushWithin: time.Second,
+		Plan: func(*agent.Task) ([]agent.Subtask, error) { return m.plan(dial), nil },
+	})
+	control, err := agent.ServeControl(m.state, m, m.log)
+	if err != nil {
+		return err
+	}
+	defer control.Close()
+	id, err := agent.EnsureTask(ctx, client, m.state, m.taskRequest())
+	if err != nil {
+		return err
+	}
+	defer m.show(func() progressEvent { return progressOf(m.runner.Status()) })()
+	return m.runner.Run(ctx, id)
+}
+
+// control returns a client of the control plane to report to.
+func (m *migration) control(ctx context.Context) (*reporter.Client, func(), error) {
+	if url := m.flags.controller; url != "" {
+		client, closeClient, err := connect(ctx, url, m.state)
+		if err == nil {
+			err = controllerRecord{URL: url}.write(m.state)
+		}
+		return client, closeClient, err
+	}
+	server, err := startController(ctx, controller.Config{Store: "sqlite:" + filepath.Join(m.state, databaseFile), Log: m.log})
+	if err != nil {
+		return nil, nil, err
+	}
+	client, err := reporter.NewClient(server.URL(), server.Key())
+	if err != nil {
+		return nil, nil, errors.Join(err, server.Close())
+	}
+	return client, func() {
+		client.Close()
+		if err := server.Close(); err != nil {
+			m.log.Warn("close the control plane", "error", err)
+		}
+	}, nil
+}
+
+// plan is the order of the subtasks of a Linux file-level task against a target that exists.
+func (m *migration) plan(dial wire.DialFunc) []agent.Subtask {
+	again := source.Known(m.sources)
+	subtasks := []agent.Subtask{agent.NewConnect(dial)}
+	if !m.flags.sync {
+		return append(subtasks, agent.NewReplicate(m.files, again, true))
+	}
+	if !again {
+		subtasks = append(subtasks, agent.NewReplicate(m.files, false, false))
+	}
+	return append(subtasks, agent.NewFollow(m.files))
+}
+
+// sourceID is the id of this machine at the embedded control plane, which knows no registered sources.
+func (m *migration) sourceID() string {
+	host, err := os.Hostname()
+	if err != nil {
+		return "localhost"
+	}
+	return host
+}
+
+// taskRequest describes the migration to the control plane. The same sources and target are the same task.
+func (m *migration) taskRequest() smsapi.CreateTaskRequest {
+	var names []string
+	for _, s := range m.sources {
+		names = append(names, s.Root)
+	}
+	to := m.to.host
+	if m.to.dir != "" {
+		to = "dir:" + m.to.dir
+	}
+	_, rate := m.bucket.Limit()
+	return smsapi.CreateTaskRequest{
+		Name: smsapi.TaskName(strings.Join(names, "_") + "-to-" + to), Type: smsapi.MigrateFile, OSType: smsapi.Linux,
+		SourceServer: smsapi.SourceServerID{ID: m.sourceID()},
+		TargetServer: smsapi.NewTargetServer{Name: to, Disks: []smsapi.NewTargetDisk{}, VolumeGroups: []smsapi.VolumeGroup{}},
+		RegionName:   "embedded", RegionID: "embedded", ProjectName: "embedded", ProjectID: "embedded",
+		Priority: 1, Syncing: m.flags.sync, ExistServer: true, StartTargetServer: false, SpeedLimit: int(min(smsapi.Mbps(rate), 65535)),
+	}
+}
+
+// ended takes the result of a pass over.
+func (m *migration) ended(p agent.Pass, last bool) {
+	e := resultEvent{
+		OK: true, Pass: p.Pass, Files: p.Files, Bytes: p.Bytes, BytesRead: p.BytesRead, BytesSent: p.BytesSent, BytesSaved: p.BytesSaved,
+		Seconds: p.Seconds, Mbps: mbps(p.Bytes-p.BytesSaved, p.Seconds), CompressRate: rate(p.BytesSent, p.BytesRaw), Verified: p.Verified,
+		Differences: p.Differences, Losses: lossEvents(p.Losses),
+	}
+	m.screen.mu.Lock()
+	first := m.total.Pass == ""
+	read, sent := m.total.BytesRead+e.BytesRead, m.total.BytesSent+e.BytesSent
+	pass := m.total.Pass
+	m.total = e
+	m.total.BytesRead, m.total.BytesSent = read, sent
+	if !first {
+		m.total.Pass = pass
+	}
+	m.total.Notes = m.notes(&p)
+	m.differ = p.Differ
+	m.screen.mu.Unlock()
+	if m.flags.sync {
+		m.screen.pass(passEvent{resultEvent: e, Backlog: p.Backlog, ChurnMbps: mbps(int64(p.Churn), 1), ForecastSeconds: p.Forecast.Seconds()})
+	}
+	_ = last
+}
+
+// notes are the limits of what a pass can promise.
+func (m *migration) notes(p *agent.Pass) []string {
+	notes := []string{"The source was read while it was in use: the copy is not one instant, unless nothing wrote to it during the last pass."}
+	if p.Changed > 0 {
+		notes = append(notes, "Some entries changed each time they were read; the next run reads them again.")
+	}
+	return notes
+}
+
+func lossEvents(losses []source.Loss) []lossEvent {
+	out := []lossEvent{}
+	for _, l := range losses {
+		out = append(out, lossEvent{Kind: l.Kind, Count: l.Count, Sample: l.Sample, Remedy: l.Remedy})
+	}
+	return out
+}
+
+func mbps(bytes int64, seconds float64) float64 {
+	if seconds <= 0 {
+		return 0
+	}
+	return float64(bytes) * 8 / 1e6 / seconds
+}
+
+// rate is the percentage of raw that went over the wire, at most 100.
+func rate(sent, raw int64) float64 {
+	if raw <= 0 || sent >= raw {
+		return 100
+	}
+	return float64(sent) / float64(raw) * 100
+}
+
+// showEvery is how often the progress is looked at.
+const showEvery = 500 * time.Millisecond
+
+// show shows the progress, and minds the cutover signal, until the function it returns is called.
+func (m *migration) show(now func() progressEvent) (stop func()) {
+	done := make(chan struct{})
+	var g sync.WaitGroup
+	g.Add(1)
+	go func() {
+		defer g.Done()
+		tick := time.NewTicker(showEvery)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				m.screen.progress(now())
+			case <-cutoverSignal():
+				if err := m.Cutover(); err != nil {
+					m.log.Warn("cutover", "error", err)
+				}
+			case <-done:
+				return
+			}
+		}
+	}()
+	return func() {
+		close(done)
+		g.Wait()
+	}
+}
+
+func progressOf(r report.Report) progressEvent {
+	p := progressEvent{
+		Subtask: r.Subtask, Phase: r.Phase, Percent: r.Percent, Bytes: r.Bytes, Total: r.BytesTotal, Files: r.Files,
+		Mbps: smsapi.Mbps(r.Rate), CompressRate: r.CompressRate,
+	}
+	if s := int64(r.Remaining.Seconds()); r.Remaining > 0 {
+		p.RemainSeconds = &s
+	}
+	return p
+}
+
+// Status, SetLimit, Cutover and Stop are what the control socket offers.
+
+// Status returns what the migration is doing.
+func (m *migration) Status() report.Report { return m.runner.Status() }
+
+// SetLimit changes the rate limit of the running migration.
+func (m *migration) SetLimit(limit string) error {
+	s, err := ratelimit.ParseLimit(limit)
+	if err == nil {
+		m.bucket.SetLimit(s)
+	}
+	return err
+}
+
+// Cutover makes the next pass the last one.
+func (m *migration) Cutover() error {
+	if !m.flags.sync {
+		return fault.Operator("FERRY-NOT-SYNCING", "it ends by itself after this pass", errors.New("this migration runs without --sync"))
+	}
+	m.cutOnce.Do(func() { close(m.cutover) })
+	return nil
+}
+
+// Stop ends the migration so that it can be resumed.
+func (m *migration) Stop() error {
+	m.stop(agent.ErrStopped)
+	return nil
+}
