@@ -87,6 +87,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		PersistentPreRun: func(*cobra.Command, []string) { began = true },
 	}
 	root.AddCommand(
+		migrateCommand(),
+		targetCommand(),
+		verifyCommand(),
 		controllerCommand(),
 		taskCommand(),
 		versionCommand(),
