@@ -2,6 +2,7 @@ package lab
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -28,36 +29,88 @@ var smallest = map[string]int64{"ext4": 8 << 20, "xfs": 300 << 20, "btrfs": 128 
 
 var sweepOnce sync.Once
 
-// Mount gives the test a new filesystem of type fs ("ext4", "xfs", "btrfs" or "tmpfs") with size bytes, or the least that
-// type allows, and returns where it is mounted. It skips the test unless root, and where a tool or the kernel lacks it.
-func Mount(t testing.TB, fs string, size int64) string {
-	t.Helper()
-	NeedRoot(t)
-	dir := newDir(t)
-	mnt := filepath.Join(dir, "m")
-	if err := os.Mkdir(mnt, 0o755); err != nil {
-		t.Fatal(err)
+// Filesystem is one that Make made.
+type Filesystem struct {
+	Dir  string // where it is mounted
+	base string
+	lock *os.File
+}
+
+// ErrMissing says that this machine lacks a tool or a filesystem.
+var ErrMissing = errors.New("not available on this machine")
+
+// Make mounts a new filesystem of type fs ("ext4", "xfs", "btrfs" or "tmpfs") with size bytes, or the least that type allows.
+// Needs root. The caller closes it.
+func Make(fs string, size int64) (*Filesystem, error) {
+	sweepOnce.Do(func() { _ = Sweep() }) // what cannot be swept now is tried again by the next process
+	base, lock, err := newBase()
+	if err != nil {
+		return nil, err
+	}
+	f := &Filesystem{Dir: filepath.Join(base, "m"), base: base, lock: lock}
+	if err := f.make(fs, size); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+func (f *Filesystem) make(fs string, size int64) error {
+	if err := os.Mkdir(f.Dir, 0o755); err != nil {
+		return fmt.Errorf("lab: %w", err)
 	}
 	if fs == "tmpfs" {
-		run(t, "mount", "-t", "tmpfs", "-o", fmt.Sprintf("mode=755,size=%d", size), "ferry-lab", mnt)
-		return mnt
+		return run("mount", "-t", "tmpfs", "-o", fmt.Sprintf("mode=755,size=%d", size), "ferry-lab", f.Dir)
 	}
 	maker, ok := makers[fs]
 	if !ok {
-		t.Fatalf("lab: no filesystem %q", fs)
+		return fmt.Errorf("lab: no filesystem %q", fs)
 	}
-	Need(t, maker[0])
-	image := filepath.Join(dir, "image")
+	image := filepath.Join(f.base, "image")
 	if err := os.WriteFile(image, nil, 0o600); err != nil {
-		t.Fatal(err)
+		return fmt.Errorf("lab: %w", err)
 	}
 	if err := os.Truncate(image, max(size, smallest[fs])); err != nil {
+		return fmt.Errorf("lab: %w", err)
+	}
+	if err := run(maker[0], append(maker[1:], image)...); err != nil {
+		return err
+	}
+	// The loop device is of mount's making, so the kernel detaches it with the filesystem.
+	return run("mount", "-t", fs, "-o", "loop", image, f.Dir)
+}
+
+// Close unmounts the filesystem, with all mounted below it, and removes it. A second call does nothing.
+func (f *Filesystem) Close() error {
+	if f.lock == nil {
+		return nil
+	}
+	defer f.lock.Close()
+	f.lock = nil
+	return remove(f.base)
+}
+
+// Mount gives the test a filesystem as Make does, until it ends, and returns where it is mounted. It skips the test unless
+// root, and where a tool or the kernel lacks the filesystem.
+func Mount(t testing.TB, fs string, size int64) string {
+	t.Helper()
+	NeedRoot(t)
+	f, err := Make(fs, size)
+	if errors.Is(err, ErrMissing) {
+		t.Skip(err)
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
-	run(t, maker[0], append(maker[1:], image)...)
-	// The loop device is of mount's making, so the kernel detaches it with the filesystem.
-	run(t, "mount", "-t", fs, "-o", "loop", image, mnt)
-	return mnt
+	t.Cleanup(func() {
+		if t.Failed() && os.Getenv("FERRY_LAB_KEEP") != "" {
+			t.Logf("lab: kept %s", f.base)
+			return
+		}
+		if err := f.Close(); err != nil {
+			t.Errorf("lab: %v", err)
+		}
+	})
+	return f.Dir
 }
 
 // Offline unmounts a filesystem that Mount made on an image, lets edit have the image, and mounts it again.
@@ -68,7 +121,9 @@ func Offline(t testing.TB, mnt string, edit func(image string)) {
 		t.Fatalf("unmount %s: %v", mnt, err)
 	}
 	edit(image)
-	run(t, "mount", "-o", "loop", image, mnt)
+	if err := run("mount", "-o", "loop", image, mnt); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // NeedRoot skips the test unless root.
@@ -89,36 +144,20 @@ func Need(t testing.TB, programs ...string) {
 	}
 }
 
-// newDir makes a locked directory that is torn down, with all mounted below it, when the test ends.
-func newDir(t testing.TB) string {
-	t.Helper()
-	sweepOnce.Do(func() {
-		if err := Sweep(); err != nil {
-			t.Logf("lab: %v", err)
-		}
-	})
-	dir, err := os.MkdirTemp("", prefix)
+// newBase makes a locked directory.
+func newBase() (base string, lock *os.File, err error) {
+	if base, err = os.MkdirTemp("", prefix); err != nil {
+		return "", nil, fmt.Errorf("lab: %w", err)
+	}
+	// A test may look at it as another user.
+	if err = os.Chmod(base, 0o755); err == nil {
+		lock, err = lockDir(base)
+	}
 	if err != nil {
-		t.Fatal(err)
+		os.RemoveAll(base)
+		return "", nil, fmt.Errorf("lab: %w", err)
 	}
-	if err := os.Chmod(dir, 0o755); err != nil { // a test may look at it as another user
-		t.Fatal(err)
-	}
-	lock, err := lockDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		defer lock.Close()
-		if t.Failed() && os.Getenv("FERRY_LAB_KEEP") != "" {
-			t.Logf("lab: kept %s", dir)
-			return
-		}
-		if err := remove(dir); err != nil {
-			t.Errorf("lab: %v", err)
-		}
-	})
-	return dir
+	return base, lock, nil
 }
 
 // lockDir takes the lock of a lab directory, which fails while its owner lives.
@@ -196,13 +235,15 @@ func mountsBelow(dir string) (points []string, err error) {
 
 var unescape = strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
 
-func run(t testing.TB, name string, args ...string) {
-	t.Helper()
-	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
-		text := string(out)
-		if strings.Contains(text, "unknown filesystem type") {
-			t.Skipf("the kernel lacks a filesystem: %s", strings.TrimSpace(text))
-		}
-		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, text)
+func run(name string, args ...string) error {
+	out, err := exec.Command(name, args...).CombinedOutput()
+	switch {
+	case errors.Is(err, exec.ErrNotFound):
+		return fmt.Errorf("%s: %w", name, ErrMissing)
+	case err != nil && strings.Contains(string(out), "unknown filesystem type"):
+		return fmt.Errorf("%s: %w", strings.TrimSpace(string(out)), ErrMissing)
+	case err != nil:
+		return fmt.Errorf("%s %s: %w\n%s", name, strings.Join(args, " "), err, out)
 	}
+	return nil
 }
