@@ -127,15 +127,16 @@ func TestChooserFindsTheBest(t *testing.T) {
 func TestChooserFollowsTheLink(t *testing.T) {
 	noise := rand.New(rand.NewPCG(1, 1))
 	c := NewChooser()
-	for _, link := range []float64{5e9, 1.25e6, 5e9} {
+	for _, link := range []float64{5e9, 12.5e6, 5e9, 12.5e6} {
 		h := text.with(link, 2)
-		for range 100 {
+		const settle, measured = 20, 400 // periods; in the latter neighbours fail until they are left alone for a minute
+		for range settle {
 			c.Observe(h.sample(c.Strength(), noise))
 		}
 		var moved float64
-		for range 100 {
+		for range measured {
 			rate, _ := h.run(c.Strength())
-			moved += rate / 100
+			moved += rate / measured
 			c.Observe(h.sample(c.Strength(), noise))
 		}
 		if best := h.best(); moved < 0.9*best {

@@ -160,7 +160,8 @@ func TestPauseAndLargeAsks(t *testing.T) {
 	const rate = 1 << 20
 	synctest.Test(t, func(t *testing.T) {
 		b := NewBucket(Constant(rate))
-		time.Sleep(time.Hour)
+		b.Piece()
+		time.Sleep(30 * time.Second)
 		start := time.Now()
 		if err := b.WaitN(t.Context(), 4*rate); err != nil {
 			t.Fatal(err)

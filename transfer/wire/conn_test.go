@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -189,7 +188,7 @@ func TestConcurrentWriters(t *testing.T) {
 
 // A peer that vanished without a word is noticed on both sides; one that is only quiet is not.
 func TestHalfOpen(t *testing.T) {
-	const idle = 600 * time.Millisecond
+	const idle = time.Second
 	p, proxy := openProxied(t, Options{Idle: idle})
 	watch := make(chan error, 3)
 	go func() { watch <- p.out.Watch() }()
@@ -197,7 +196,7 @@ func TestHalfOpen(t *testing.T) {
 	select {
 	case err := <-watch:
 		t.Fatalf("quiet is not dead: %v", err)
-	case <-time.After(3 * idle):
+	case <-time.After(2 * idle):
 	}
 	proxy.silent.Store(true)
 	// A writer that fills the dead connection is freed by the reader.
@@ -211,23 +210,34 @@ func TestHalfOpen(t *testing.T) {
 	}()
 	start := time.Now()
 	for range 3 {
-		err := <-watch
-		wantTemporary(t, err)
-		if !errors.Is(err, os.ErrDeadlineExceeded) && !errors.Is(err, io.ErrUnexpectedEOF) && !strings.Contains(err.Error(), "reset") {
-			t.Error(err)
-		}
+		wantTemporary(t, <-watch)
 	}
-	if took := time.Since(start); took > 3*idle {
+	if took := time.Since(start); took > 4*idle {
 		t.Errorf("noticed after %s", took)
 	}
 }
 
+// stall is a limit of nothing once it is armed.
+type stall struct{ armed atomic.Bool }
+
+func (s *stall) Piece() int { return 10_000 }
+
+func (s *stall) WaitN(ctx context.Context, _ int) error {
+	if !s.armed.Load() {
+		return nil
+	}
+	<-ctx.Done()
+	return context.Cause(ctx)
+}
+
 // Neither a limit nor a peer that stopped reading holds up a close.
 func TestThrottledClose(t *testing.T) {
-	for name, stuck := range map[string]ratelimit.Limiter{"limit": ratelimit.NewBucket(ratelimit.Constant(64 << 10)), "full": ratelimit.None{}} {
+	for _, name := range []string{"limit", "full"} {
 		for _, way := range []string{"close", "context"} {
 			t.Run(name+" "+way, func(t *testing.T) {
-				p := openPair(t, Options{Limiter: stuck}, Options{})
+				limit := new(stall)
+				p := openPair(t, Options{Limiter: limit}, Options{})
+				limit.armed.Store(name == "limit")
 				ctx, cancel := context.WithCancelCause(context.Background())
 				defer p.out.CloseOn(ctx)()
 				done := make(chan error, 1)
@@ -240,7 +250,7 @@ func TestThrottledClose(t *testing.T) {
 						}
 					}
 				}()
-				for sent := before; sent < before+10_000 || name == "full" && sent != p.out.Counters().Sent(); {
+				for sent := int64(0); sent != p.out.Counters().Sent() || name == "full" && sent == before; {
 					sent = p.out.Counters().Sent()
 					<-time.After(30 * time.Millisecond)
 				}
