@@ -32,9 +32,8 @@ func listenControl(path string) (net.Listener, error) {
 		err = os.Rename(temporary, path)
 	}
 	if err != nil {
-		listener.Close()
 		os.Remove(temporary)
-		return nil, err
+		return nil, errors.Join(err, listener.Close())
 	}
 	return listener, nil
 }

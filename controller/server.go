@@ -92,8 +92,7 @@ func Start(ctx context.Context, c Config) (*Server, error) {
 	}
 	s.tasks, s.database = database, database
 	if err := s.listen(ctx, c.Listen); err != nil {
-		database.Close()
-		return nil, err
+		return nil, errors.Join(err, database.Close())
 	}
 	return s, nil
 }

@@ -66,15 +66,15 @@ func wire(rep report.Report) smsapi.Progress {
 	if rep.Attempt > 1 {
 		trace.Attempt = rep.Attempt
 	}
-	switch {
-	case rep.State == report.Ended:
+	switch rep.State {
+	case report.Ended:
 		p.Percent = 100
 		if rep.Last {
 			trace.Outcome = smsapi.OutcomeDone
 		}
-	case rep.State == report.Failed:
+	case report.Failed:
 		trace.Outcome = smsapi.OutcomeFailed
-	case rep.State == report.Stopped:
+	case report.Stopped:
 		trace.Outcome = smsapi.OutcomeStopped
 	}
 	p.ProcessTrace = trace.String()
