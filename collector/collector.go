@@ -103,7 +103,7 @@ func blank() *inventory.Server {
 		NICs: []inventory.NIC{}, Routes: []inventory.Route{}, DNS: inventory.DNS{Servers: []string{}, Search: []string{}},
 		Disks: []inventory.Disk{}, VolumeGroups: []inventory.VolumeGroup{}, Btrfs: []inventory.Btrfs{}, Mounts: []inventory.Mount{},
 		Swaps: []inventory.Swap{}, Fstab: []inventory.FstabEntry{}, Crypttab: []inventory.CrypttabEntry{},
-		Tools: []inventory.Tool{}, Missing: []inventory.Missing{},
+		Tools: []inventory.Tool{}, Databases: []string{}, Missing: []inventory.Missing{},
 	}
 }
 

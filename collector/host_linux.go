@@ -25,10 +25,19 @@ func collectHost(r root) func(context.Context) (Fill, error) {
 		}
 		h.Platform = platform(r, h)
 		h.Paravirtual = r.read("sys/hypervisor/type") == "xen" && r.read("sys/hypervisor/guest_type") == "PV"
+		for _, name := range r.names("sys/class/raw") {
+			if name != "rawctl" {
+				h.RawDevices = append(h.RawDevices, "/dev/raw/"+name)
+			}
+		}
 		system := readOS(r)
 		processor, memory, uptime, err := vitals(ctx, r)
 		h.UptimeSec = uptime
-		return func(s *inventory.Server) { s.Host, s.OS, s.CPU, s.Memory = h, system, processor, memory }, err
+		running := databases(r)
+		return func(s *inventory.Server) {
+			s.Host, s.OS, s.CPU, s.Memory = h, system, processor, memory
+			s.Databases = append(s.Databases, running...)
+		}, err
 	}
 }
 
@@ -208,4 +217,26 @@ func findTools(r root) []inventory.Tool {
 		out = append(out, t)
 	}
 	return out
+}
+
+// databases lists the known databases that run, by the names of processes.
+func databases(r root) (out []string) {
+	seen := map[string]bool{}
+	for _, pid := range r.names("proc") {
+		if pid[0] < '0' || pid[0] > '9' {
+			continue
+		}
+		name := r.read(filepath.Join("proc", pid, "comm"))
+		if databaseNames[name] && !seen[name] {
+			seen[name] = true
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+// databaseNames are command names as the kernel keeps them: at most fifteen characters.
+var databaseNames = map[string]bool{
+	"mysqld": true, "mariadbd": true, "postgres": true, "mongod": true, "redis-server": true, "oracle": true, "tnslsnr": true, "db2sysc": true, "sqlservr": true,
+	"influxd": true, "cassandra": true, "etcd": true, "clickhouse-serv": true, "slapd": true, "dameng": true, "dmserver": true, "beam.smp": true,
 }

@@ -92,6 +92,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		verifyCommand(),
 		controllerCommand(),
 		taskCommand(),
+		discoverCommand(),
+		checkCommand(),
 		versionCommand(),
 	)
 	root.SetArgs(args)

@@ -36,6 +36,7 @@ type Server struct {
 	Fstab        []FstabEntry    `json:"fstab"`
 	Crypttab     []CrypttabEntry `json:"crypttab"`
 	Tools        []Tool          `json:"tools"`
+	Databases    []string        `json:"databases"`         // programs that run and keep data that must be consistent: mysqld, postgres …
 	Windows      *Windows        `json:"windows,omitempty"` // only on Windows
 	Missing      []Missing       `json:"missing"`
 }
@@ -69,6 +70,8 @@ type Host struct {
 	Paravirtual bool   `json:"paravirtual"`
 	MachineID   string `json:"machine_id,omitempty"` // /etc/machine-id; MachineGuid on Windows
 	UptimeSec   int64  `json:"uptime_seconds"`
+	// RawDevices are bindings of the raw driver, by which databases used to write past every filesystem (gone since Linux 5.14).
+	RawDevices []string `json:"raw_devices,omitempty"`
 }
 
 // OS is the operating system.
