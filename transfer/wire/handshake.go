@@ -34,7 +34,7 @@ func Dial(ctx context.Context, addr string, id *Identity, peers *KnownPeers, cod
 	dialer := net.Dialer{Timeout: opt.Handshake}
 	raw, err := dialer.DialContext(ctx, "tcp", addr)
 	if err != nil {
-		return nil, fault.Temporary(fmt.Errorf("connect to target: %w", err))
+		return nil, unreachable(fmt.Errorf("connect to target: %w", err))
 	}
 	l := newLink(raw, opt)
 	c := &Conn{link: l, idle: opt.Idle}
@@ -46,6 +46,16 @@ func Dial(ctx context.Context, addr string, id *Identity, peers *KnownPeers, cod
 		return nil, err
 	}
 	return c, nil
+}
+
+// unreachable tells an address that leads nowhere from a target that may yet answer.
+func unreachable(err error) error {
+	var name *net.DNSError
+	var form *net.AddrError
+	if errors.As(err, &form) || errors.As(err, &name) && name.IsNotFound {
+		return fault.Operator("FERRY-WIRE-ADDRESS", "Give the target as HOST or HOST:PORT.", err)
+	}
+	return fault.Temporary(err)
 }
 
 func tlsConfig(id *Identity) *tls.Config {
