@@ -40,9 +40,6 @@ type tail struct {
 	sent    int64 // chunks before this index may have been sent; base knows those after, if the file was changed in place
 }
 
-// outside of the session that made a manifest, these bits mean nothing
-const passBits = file.StateSent | file.StateRelink
-
 // mergeInto writes the merged manifest to path, durably. base may be nil. acked is the last that the target
 // acknowledged. hurt is set if damage in next was met; what lies behind it is then doubted.
 func mergeInto(ctx context.Context, path string, base, next *Reader, acked ack) (cut Cut, hurt error, err error) {
@@ -217,8 +214,10 @@ func (m *merge) fromNext(ctx context.Context, base *Cursor) error {
 		return m.doubt(e)
 	case atTail && m.tail.open:
 		return m.partial(ctx, base)
-	case acked && (sent || e.Chunks() == 0 || !atTail):
+	case acked && sent:
 		return m.copy(ctx, m.next, e.State&^file.StatePartial)
+	case acked && (e.Chunks() == 0 || !atTail):
+		return m.copy(ctx, m.next, e.State)
 	case !sent && base != nil:
 		return m.copy(ctx, base, base.entry.State)
 	default:

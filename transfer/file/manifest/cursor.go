@@ -63,6 +63,9 @@ func (c *Cursor) Current() *file.Entry {
 	return &c.entry
 }
 
+// passBits say what the pass under way does. In a complete manifest they are not seen.
+const passBits = file.StateSent | file.StateRelink
+
 // Next advances and returns the entry, or io.EOF at the end.
 func (c *Cursor) Next() (*file.Entry, error) {
 	if err := c.Advance(); err != nil {
@@ -258,9 +261,11 @@ func (c *Cursor) readEntry() error {
 	if what := c.checkPaths(); what != "" {
 		return c.bad(what)
 	}
-	if c.r.whole && !c.r.header.Unclean { // all of it was acknowledged
-		e.State &^= file.StatePartial
-		e.Resume = 0
+	if c.r.whole { // what the pass did was acknowledged, and says nothing to the next
+		if e.State&file.StateSent != 0 {
+			e.State, e.Resume = e.State&^file.StatePartial, 0
+		}
+		e.State &^= passBits
 	}
 	c.chunks = e.Chunks()
 	if e.Resume > c.chunks {

@@ -30,6 +30,7 @@
 //   - Mark an entry StateSent if anything of it is sent. Add StatePartial if a larger file is changed in place or as a copy
 //     (HowInPlace, HowCopy) and base's digests of chunks not yet appended stay true; without it they are forgotten
 //     after a crash. A chunk whose content the pass changes needs a run, with a known digest.
+//   - An entry it could not look at is carried over from base, with its digests and without StateSent: it stays what it was.
 //   - Mark a hard link that has to be made again StateRelink. It stays uncertain until the pass commits.
 //   - BeginDeletes before the first OpDelete, after the last entry.
 //   - Acked(seq) on the store when the target says that all frames up to seq are durable; Commit after the last.

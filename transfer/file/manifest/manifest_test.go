@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"math/rand/v2"
 	"os"
@@ -276,4 +277,25 @@ func TestDamage(t *testing.T) {
 	require.NoError(t, err)
 	require.False(t, r.Complete())
 	require.NoError(t, r.Verify(context.Background()))
+}
+
+// TestChain puts another block, itself without fault, in the place of one.
+func TestChain(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "m")
+	writeEntries(t, path, someEntries(10))
+	data, err := os.ReadFile(path)
+	require.NoError(t, err)
+	r, err := newReader(reader(data), int64(len(data)), "m")
+	require.NoError(t, err)
+	require.NoError(t, r.Verify(context.Background()))
+	h, payload, _, err := r.block(r.start, nil)
+	require.NoError(t, err)
+	payload[len(payload)-1] ^= 1
+	h.pcrc = crc32.Checksum(payload, castagnoli)
+	h.put((*[blockHeaderSize]byte)(data[r.start:]), r.id, r.start)
+	copy(data[r.start+blockHeaderSize:], payload)
+	_, _, ok, err := r.block(r.start, nil)
+	require.NoError(t, err)
+	require.True(t, ok)
+	require.ErrorIs(t, r.Verify(context.Background()), ErrDamaged)
 }

@@ -33,6 +33,7 @@ type pass struct {
 	sent    map[string]bool
 	done    map[string]uint64 // of files: the frame after which nothing is left to do
 	at      string            // the walk has come to
+	errors  bool              // some files cannot be read
 }
 
 func check2(err error) {
@@ -148,6 +149,10 @@ func (p *pass) entry(path string, b *Cursor) {
 	unchanged := b != nil && b.entry.State&(file.StateUncertain|file.StatePartial) == 0 && b.entry.Ino == e.Ino && b.entry.Ctime == e.Ctime &&
 		string(b.entry.Link) == string(e.Link)
 	switch {
+	case p.carries(n, b):
+		e = clone(&b.entry)
+		check2(p.w.Append(&e))
+		p.copyDigests(&e, b)
 	case e.Kind == file.KindDir:
 		if !unchanged {
 			e.State = file.StateSent
@@ -175,6 +180,12 @@ func (p *pass) entry(path string, b *Cursor) {
 	default:
 		p.large(&e, n, b)
 	}
+}
+
+// carries makes some files unreadable.
+func (p *pass) carries(n *node, b *Cursor) bool {
+	return p.errors && b != nil && b.entry.Kind == file.KindRegular && len(b.entry.Link) == 0 && n.kind == file.KindRegular && p.names(n) == 1 &&
+		rapid.IntRange(0, 9).Draw(p.T, "error") == 0
 }
 
 func (p *pass) copyDigests(e *file.Entry, b *Cursor) {
@@ -373,7 +384,7 @@ func onePass(t *rapid.T, p *people, dir string, dst paths, history map[[2]uint64
 	} else if len(dst) > 1 {
 		t.Fatal("the target holds something and there is no base")
 	}
-	w := &pass{people: p, store: s, dst: &target{dst, map[string]int{}}, touched: map[string]bool{}, sent: map[string]bool{}, done: map[string]uint64{}}
+	w := &pass{people: p, store: s, dst: &target{dst, map[string]int{}}, touched: map[string]bool{}, sent: map[string]bool{}, done: map[string]uint64{}, errors: !last}
 	if !last {
 		w.crashAt = rapid.IntRange(0, 30).Draw(t, "crash of pass")
 		crashAfter(rapid.IntRange(0, 60).Draw(t, "crash of write"))
