@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
@@ -74,8 +75,7 @@ func startController(ctx context.Context, c controller.Config) (*controller.Serv
 		err = controllerRecord{URL: server.URL(), AdminKeyFile: keyFile}.write(dir)
 	}
 	if err != nil {
-		server.Close()
-		return nil, fmt.Errorf("record the controller: %w", err)
+		return nil, errors.Join(fmt.Errorf("record the controller: %w", err), server.Close())
 	}
 	return server, nil
 }

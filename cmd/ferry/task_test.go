@@ -185,9 +185,12 @@ func TestTaskThatFails(t *testing.T) {
 	require.Error(t, wait())
 	out, code, err := ferry(t, "task", "watch", "--state", state)
 	require.Equal(t, exitFailed, code)
-	require.ErrorContains(t, err, "FERRY-TARGET-FULL")
-	require.ErrorContains(t, err, "free some space")
+	require.ErrorContains(t, err, "no space left: free some space (FERRY-TARGET-FULL)")
 	require.Contains(t, out, "MIGRATE_FAIL")
+	out, _, err = ferry(t, "task", "show", "--state", state)
+	require.NoError(t, err)
+	require.Regexp(t, `error +subtask MIGRATE_LINUX_FILE: no space left: free some space \(FERRY-TARGET-FULL\)`, out)
+	require.Regexp(t, `MIGRATE_LINUX_FILE +41% .* 3 files, subtask MIGRATE_LINUX_FILE: no space left`, out)
 }
 
 // remote is what `ferry task` steers.
