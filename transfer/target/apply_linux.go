@@ -96,7 +96,7 @@ func (a *applier) one() error {
 	d, err := a.here(op.Code != file.OpDelete)
 	if errors.Is(err, errNoDir) {
 		if op.Code != file.OpDelete && a.lost == 0 {
-			a.lose(LossNotReplaced, "its directory cannot be made")
+			a.lose(LossNotReplaced, "its directory cannot be made or entered")
 		}
 		return nil
 	}

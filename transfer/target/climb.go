@@ -44,13 +44,6 @@ func newClimber() climber {
 	return climber{width: startWidth, base: startWidth, step: 1, rest: 1, pause: restFirst}
 }
 
-// skip takes a window that says nothing: a trial under way starts over.
-func (c *climber) skip() {
-	if c.stage != stageRest {
-		c.stage, c.width, c.rest = stageRest, c.base, 1
-	}
-}
-
 // observe takes the rate of the window that just ended, at width.
 func (c *climber) observe(rate float64) {
 	switch c.stage {

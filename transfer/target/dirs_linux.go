@@ -54,7 +54,7 @@ type dirKey struct {
 	name   string
 }
 
-// errNoDir is returned when a directory on the way is missing, or is something else, and was not to be made.
+// errNoDir is returned when a directory on the way is missing, is something else or may not be entered.
 var errNoDir = errors.New("no such directory")
 
 func newDirs(root *dir, mounts *mountSet) *dirs {
@@ -188,12 +188,11 @@ func (d *dirs) openChild(a *applier, n *dir, name []byte) (int, dirStat, error) 
 	if e == unix.EACCES && a.op.Code != file.OpCheck && a.tree.openUp(n.fd, a.cname(name)) {
 		fd, e = openDirAt(n.fd, a.cname(name))
 	}
-	switch e {
-	case 0:
-	case unix.ENOENT, unix.ENOTDIR, unix.ELOOP:
+	if e != 0 {
+		if fatal(e) {
+			return -1, dirStat{}, failure("open directory", name, e)
+		}
 		return -1, dirStat{}, errNoDir
-	default:
-		return -1, dirStat{}, failure("open directory", name, e)
 	}
 	var entry file.Entry
 	place, err := a.statFD(fd, &entry)

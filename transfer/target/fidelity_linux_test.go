@@ -46,7 +46,7 @@ chattr +i plain/immutable; chattr +a plain/append; chattr +dA plain/nodump; mkdi
 const unguard = `chattr -R -f -ia . || true`
 
 var perFS = map[string]string{
-	"ext4":  `mkdir p; chattr +P -p 42 p; echo p > p/f; chattr +S plain/nodump; mkdir D; chattr +DT D; mkdir fold; chattr +F fold; echo x > fold/F`,
+	"ext4":  `chattr +S plain/nodump; mkdir D; chattr +DT D`,
 	"xfs":   `mkdir p; chattr +P -p 42 p; echo p > p/f; chattr +S plain/nodump`,
 	"btrfs": `mkdir C; chattr +C C; echo nocow > C/f; echo cow > plain/cow; mkdir c; chattr +c c; dd if=/dev/zero of=c/f bs=100K count=1 status=none; : > C/cow; chattr -C C/cow; setfattr -n btrfs.compression -v zstd plain/cow`,
 	"tmpfs": `:`,

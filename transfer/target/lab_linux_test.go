@@ -2,7 +2,7 @@ package target
 
 import (
 	"bytes"
-	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,7 +21,7 @@ var labs = []struct {
 	mkfs []string
 	size int64
 }{
-	{"ext4", []string{"mkfs.ext4", "-q", "-F", "-I", "256", "-O", "project,quota,casefold"}, 96 << 20},
+	{"ext4", []string{"mkfs.ext4", "-q", "-F", "-I", "256", "-b", "4096"}, 96 << 20},
 	{"xfs", []string{"mkfs.xfs", "-q"}, 320 << 20},
 	{"btrfs", []string{"mkfs.btrfs", "-q"}, 256 << 20},
 }
@@ -266,9 +266,46 @@ find . -path ./lost+found -prune -o -printf '%P %y %m %U %G %T@ %n %l\n' | sort
 find . -path ./lost+found -prune -o -type f -printf '%P %A@ \n' | sort
 getfattr -dhR -m - -e hex . 2>/dev/null | sort | uniq -c || true`
 	if x, y := shell(t, a, facts), shell(t, b, facts); x != y {
-		os.WriteFile("/tmp/a", []byte(x), 0o600)
-		os.WriteFile("/tmp/b", []byte(y), 0o600)
-		out, _ := exec.CommandContext(context.Background(), "diff", "/tmp/a", "/tmp/b").CombinedOutput()
+		dir := t.TempDir()
+		os.WriteFile(filepath.Join(dir, "a"), []byte(x), 0o600)
+		os.WriteFile(filepath.Join(dir, "b"), []byte(y), 0o600)
+		out, _ := exec.Command("diff", filepath.Join(dir, "a"), filepath.Join(dir, "b")).CombinedOutput()
 		t.Errorf("facts differ:\n%s", out)
 	}
+	if x, y := sparseMaps(t, a), sparseMaps(t, b); x != y {
+		t.Errorf("sparse maps differ:\n%s\n%s", x, y)
+	}
+}
+
+// sparseMaps lists where each file has data.
+func sparseMaps(t testing.TB, root string) string {
+	t.Helper()
+	var out strings.Builder
+	err := filepath.WalkDir(root, func(path string, d os.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NOATIME, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		fmt.Fprintf(&out, "%q", path[len(root):])
+		for off := int64(0); ; {
+			data, err := unix.Seek(fd, off, unix.SEEK_DATA)
+			if err != nil {
+				break
+			}
+			if off, err = unix.Seek(fd, data, unix.SEEK_HOLE); err != nil {
+				break
+			}
+			fmt.Fprintf(&out, " %d-%d", data, off)
+		}
+		out.WriteByte('\n')
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out.String()
 }

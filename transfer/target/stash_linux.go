@@ -118,7 +118,10 @@ func (s *stash) release() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	removed, err := s.empty()
-	return removed > 0 && err == nil
+	if removed == 0 || err != nil {
+		return false
+	}
+	return syncfs(s.fd) == nil // journals and garbage collectors give blocks back only then
 }
 
 // reset removes the stash and says whether there is one from now on. No operation may be under way.

@@ -11,27 +11,23 @@ import (
 // On a fast filesystem two to four writers are quicker than one; on an aged ext4 all of them wait for the same lock, and
 // more of them only burn the processor that the source, the network or other work could use. So a wider setting must earn
 // its place: the rate is measured in windows, a neighbouring width is tried now and then, and it is taken when it is
-// clearly quicker (wider) or hardly slower (narrower). See climber for the rules.
+// clearly quicker (wider) or hardly slower (narrower). See climber for the rules. Time without anything to apply does not
+// count, so a slow source says nothing about the disk.
 //
 // Acquire and Release are safe for concurrent use.
 type Width struct {
 	mu      sync.Mutex
-	now     func() time.Time
 	climb   climber
 	active  int
 	waiting []chan struct{} // in order of arrival
-	start   time.Time       // of the window; zero before the first frame
+	since   time.Time       // while active > 0: up to when the window's busy time is counted
+	busy    time.Duration   // time of the window in which there was a frame to apply
 	work    int64           // done in the window
 	frames  int             // finished in the window
-	starved bool            // in the window there was a moment with less work than the width allows
 }
 
 // NewWidth returns a governor that starts with two frames side by side.
-func NewWidth() *Width { return newWidth(time.Now) }
-
-func newWidth(now func() time.Time) *Width {
-	return &Width{now: now, climb: newClimber()}
-}
+func NewWidth() *Width { return &Width{climb: newClimber()} }
 
 // Acquire waits until one more frame may be applied. After a nil error Release must be called.
 func (w *Width) Acquire(ctx context.Context) error {
@@ -67,8 +63,8 @@ func (w *Width) Release(work int) {
 	defer w.mu.Unlock()
 	w.work += int64(work)
 	w.frames++
-	w.leave()
 	w.measure()
+	w.leave()
 }
 
 // Current returns how many frames may be applied side by side now.
@@ -79,18 +75,15 @@ func (w *Width) Current() int {
 }
 
 func (w *Width) enter() {
-	w.active++
-	if w.start.IsZero() {
-		w.start = w.now()
+	if w.active == 0 {
+		w.since = time.Now()
 	}
+	w.active++
 }
 
 func (w *Width) leave() {
 	w.active--
 	w.admit()
-	if w.active < w.climb.width {
-		w.starved = true
-	}
 }
 
 func (w *Width) admit() {
@@ -101,24 +94,20 @@ func (w *Width) admit() {
 	}
 }
 
-// A window lasts until it holds enough frames for its length not to be chance.
+// A window lasts until it holds enough for its length not to be chance.
 const (
 	windowTime   = 100 * time.Millisecond
 	windowFrames = 8
 )
 
-// measure ends the window if it is long enough. A window in which the source, not the width, was the bound says nothing.
+// measure counts the time since it was last called, and ends the window if it is long enough. A frame is active.
 func (w *Width) measure() {
-	now := w.now()
-	took := now.Sub(w.start)
-	if took < windowTime || w.frames < windowFrames {
+	now := time.Now()
+	w.busy += now.Sub(w.since)
+	w.since = now
+	if w.busy < windowTime || w.frames < windowFrames {
 		return
 	}
-	if w.starved {
-		w.climb.skip()
-	} else {
-		w.climb.observe(float64(w.work) / took.Seconds())
-	}
-	w.start, w.work, w.frames, w.starved = now, 0, 0, false
-	w.admit()
+	w.climb.observe(float64(w.work) / w.busy.Seconds())
+	w.busy, w.work, w.frames = 0, 0, 0
 }
