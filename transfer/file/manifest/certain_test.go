@@ -25,7 +25,7 @@ func states(s *Store) map[string]file.Entry {
 		if err == io.EOF {
 			return list
 		}
-		check2(err)
+		must(err)
 		list[string(e.Path)] = clone(e)
 	}
 }
