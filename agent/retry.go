@@ -10,8 +10,11 @@ import (
 	"github.com/ferry-migrate/ferry/internal/fault"
 )
 
+// longestPause is the longest pause between attempts, before jitter.
+const longestPause = time.Minute
+
 // A retry runs something until it succeeds, fails for good or is stopped. The pause between attempts grows from one second to one
-// minute, with jitter, without an end, and is short again after an attempt that got further.
+// minute, with jitter, without an end, and is short again after an attempt that got further or lasted longer than any pause.
 type retry struct {
 	wait     *backoff.ExponentialBackOff
 	progress func() int64                                      // how far it got; grows
@@ -22,7 +25,7 @@ func newRetry(progress func() int64, failed func(int, error, time.Duration)) *re
 	return &retry{
 		wait: backoff.NewExponentialBackOff(
 			backoff.WithInitialInterval(time.Second),
-			backoff.WithMaxInterval(time.Minute),
+			backoff.WithMaxInterval(longestPause),
 			backoff.WithRandomizationFactor(0.5),
 			backoff.WithMaxElapsedTime(0),
 		),
@@ -36,7 +39,7 @@ func (r *retry) run(ctx context.Context, do func(attempt int) error) error {
 		if ctx.Err() != nil {
 			return cancelled(ctx)
 		}
-		before := r.progress()
+		before, began := r.progress(), time.Now()
 		err := do(attempt)
 		switch {
 		case err == nil:
@@ -46,7 +49,7 @@ func (r *retry) run(ctx context.Context, do func(attempt int) error) error {
 		case fault.ClassOf(err) != fault.ClassTemporary:
 			return err
 		}
-		if r.progress() > before {
+		if r.progress() > before || time.Since(began) > longestPause {
 			r.wait.Reset()
 		}
 		pause := r.wait.NextBackOff()

@@ -67,6 +67,9 @@ func TestTemporaryErrorsAreRetriedWithoutEnd(t *testing.T) {
 		data := &fakeSubtask{name: migrate, body: func(_ context.Context, s *fakeSubtask) error {
 			at = append(at, time.Now())
 			switch s.runs {
+			case 20: // works for long, as a sync does that begins to count anew with each pass
+				time.Sleep(time.Hour)
+				return fault.Temporary(errors.New("connection lost"))
 			case 31: // gets somewhere
 				s.move(10)
 				fallthrough
@@ -83,6 +86,7 @@ func TestTemporaryErrorsAreRetriedWithoutEnd(t *testing.T) {
 		require.Greater(t, at[30].Sub(at[29]), 20*time.Second, "the pause grows")
 		require.LessOrEqual(t, at[30].Sub(at[29]), 90*time.Second, "to a minute and its jitter")
 		require.Less(t, at[31].Sub(at[30]), 2*time.Second, "and is short again after progress")
+		require.Less(t, at[20].Sub(at[19]), time.Hour+2*time.Second, "or after long work")
 		waited := false
 		for _, r := range s.reporter.reports {
 			waited = waited || r.State == report.Running && r.Error == "connection lost" && r.Attempt > 1

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/ferry-migrate/ferry/internal/fault"
 	"github.com/ferry-migrate/ferry/reporter/smsapi"
@@ -186,4 +187,14 @@ func TestPermanentAnswers(t *testing.T) {
 	require.ErrorContains(t, err, "no id")
 	_, err = client.Task(t.Context(), "x")
 	require.ErrorContains(t, err, "not what the API documents")
+}
+
+func FuzzRefusal(f *testing.F) {
+	f.Add([]byte(`{"error_code":"SMS.0205","error_msg":"x"}`), "7")
+	f.Add([]byte(`{"code":"X"}`), "Sat, 21 Nov 2026 08:00:00 GMT")
+	f.Fuzz(func(t *testing.T, body []byte, after string) {
+		require.True(t, utf8.ValidString(parseRefusal(body).Error()))
+		wait := retryAfter(after, start)
+		require.True(t, wait >= 0 && wait <= time.Hour, "%v", wait)
+	})
 }

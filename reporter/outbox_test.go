@@ -292,3 +292,18 @@ func TestWireReports(t *testing.T) {
 		require.Nil(t, p.RemainTime)
 	}
 }
+
+func FuzzOutboxFile(f *testing.F) {
+	f.Add([]byte(`{"version":1,"states":[{"task":"t","progress":{"subtask_name":"SSL_CONFIG"}}]}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		path := filepath.Join(t.TempDir(), "outbox.json")
+		require.NoError(t, os.WriteFile(path, text, 0o600))
+		o, err := OpenOutbox(path, (&fakeController{}).send, quiet)
+		if err != nil {
+			require.Equal(t, "FERRY-STATE-NEWER", fault.CodeOf(err))
+			return
+		}
+		require.NoError(t, o.Flush(t.Context()))
+		o.Close()
+	})
+}
