@@ -23,18 +23,21 @@ func newJSONRenderer(stdout, stderr io.Writer) *jsonRenderer {
 func (r *jsonRenderer) Progress(p progressEvent) {
 	if r.every.due(&p) {
 		p.Event = "progress"
-		r.lines.Encode(p) // a reader that went away does not stop a migration
+		r.print(p)
 	}
 }
 
 func (r *jsonRenderer) Pass(p passEvent) {
 	p.resultEvent = p.complete("pass")
-	r.lines.Encode(p)
+	r.print(p)
 }
 
 func (r *jsonRenderer) Note(text string) { fmt.Fprintln(r.notes, "ferry: "+text) }
 
-func (r *jsonRenderer) Result(e resultEvent) { r.lines.Encode(e.complete("result")) }
+func (r *jsonRenderer) Result(e resultEvent) { r.print(e.complete("result")) }
+
+// print writes one line. A reader that went away does not stop a migration.
+func (r *jsonRenderer) print(event any) { _ = r.lines.Encode(event) }
 
 // complete returns the event with its name, and with empty lists where a reader expects a list.
 func (e resultEvent) complete(event string) resultEvent {

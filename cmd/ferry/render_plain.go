@@ -36,7 +36,7 @@ func (r *plainRenderer) Pass(p passEvent) { fmt.Fprintln(r.out, passLine(&p)) }
 
 func (r *plainRenderer) Note(text string) { fmt.Fprintln(r.out, text) }
 
-func (r *plainRenderer) Result(e resultEvent) { io.WriteString(r.out, summary(&e)) }
+func (r *plainRenderer) Result(e resultEvent) { fmt.Fprint(r.out, summary(&e)) }
 
 // passLine is one pass of a run with --sync on one line.
 func passLine(p *passEvent) string {

@@ -132,7 +132,7 @@ func (r *terminalRenderer) Note(text string) {
 func (r *terminalRenderer) Result(e resultEvent) {
 	r.finish(e.OK)
 	r.rest()
-	io.WriteString(r.out, summary(&e))
+	fmt.Fprint(r.out, summary(&e))
 }
 
 // rest leaves the bars as they are and ends the goroutine that draws them.

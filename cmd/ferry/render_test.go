@@ -47,7 +47,7 @@ func keys(t *testing.T, line string) []string {
 			return all
 		}
 		if delim, ok := token.(json.Delim); ok {
-			if depth += 1; delim == '}' || delim == ']' {
+			if depth++; delim == '}' || delim == ']' {
 				depth -= 2
 			}
 			name = true

@@ -98,10 +98,13 @@ func New(s Strength) Codec {
 
 type noneCodec struct{}
 
+// ID is what the other side has to know.
 func (noneCodec) ID() ID { return None }
 
+// Encode appends the encoded src to dst.
 func (noneCodec) Encode(dst, src []byte) ([]byte, error) { return append(dst, src...), nil }
 
+// Decode appends the decoded src, at most limit bytes, to dst.
 func (noneCodec) Decode(dst, src []byte, limit int) ([]byte, error) {
 	if len(src) > limit {
 		return dst, refuse(None, ErrTooLong)
@@ -111,8 +114,10 @@ func (noneCodec) Decode(dst, src []byte, limit int) ([]byte, error) {
 
 type s2Codec struct{}
 
+// ID is what the other side has to know.
 func (s2Codec) ID() ID { return S2 }
 
+// Encode appends the encoded src to dst.
 func (s2Codec) Encode(dst, src []byte) ([]byte, error) {
 	room := s2.MaxEncodedLen(len(src))
 	if room < 0 {
@@ -123,6 +128,7 @@ func (s2Codec) Encode(dst, src []byte) ([]byte, error) {
 	return dst[:len(dst)+len(out)], nil
 }
 
+// Decode appends the decoded src, at most limit bytes, to dst.
 func (s2Codec) Decode(dst, src []byte, limit int) ([]byte, error) {
 	n, err := s2.DecodedLen(src)
 	if err != nil {

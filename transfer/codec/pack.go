@@ -29,7 +29,7 @@ func (p *Packer) Pack(dst, src []byte, s Strength) (out []byte, id ID, scratch [
 // Unpack returns the decoded src, using the memory of dst (its content is lost). It returns src itself if id is None. More or less than
 // raw bytes is an error.
 func (p *Packer) Unpack(dst, src []byte, id ID, raw int) (out, scratch []byte, err error) {
-	s := Off
+	var s Strength
 	switch id {
 	case None:
 		if len(src) != raw {

@@ -40,8 +40,10 @@ func newZstd(s Strength) *zstdCodec {
 	}
 }
 
+// ID is what the other side has to know.
 func (*zstdCodec) ID() ID { return Zstd }
 
+// Encode appends the encoded src to dst.
 func (c *zstdCodec) Encode(dst, src []byte) ([]byte, error) {
 	e, err := c.encoder()
 	if err != nil {
@@ -50,6 +52,7 @@ func (c *zstdCodec) Encode(dst, src []byte) ([]byte, error) {
 	return e.EncodeAll(src, dst), nil
 }
 
+// Decode appends the decoded src, at most limit bytes, to dst.
 func (c *zstdCodec) Decode(dst, src []byte, limit int) ([]byte, error) {
 	d, err := c.decoder()
 	if err != nil {

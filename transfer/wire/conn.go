@@ -167,7 +167,7 @@ func (c *Conn) Done() <-chan struct{} { return c.link.ctx.Done() }
 func (c *Conn) Close() error {
 	if c.tls != nil && c.link.ctx.Err() == nil && c.writing.TryLock() {
 		c.link.part()
-		c.tls.CloseWrite() // the connection ends whether the peer hears it or not
+		_ = c.tls.CloseWrite() // the connection ends whether the peer hears it or not
 		c.writing.Unlock()
 	}
 	return c.link.Close()
@@ -198,7 +198,7 @@ func (c *Conn) ping(every time.Duration) {
 		}
 		// Whoever holds the lock is writing, which the peer hears.
 		if !c.wrote.Swap(false) && c.writing.TryLock() {
-			c.write(&h, nil) // a failure ends the connection, and so this loop
+			_ = c.write(&h, nil) // a failure ends the connection, and so this loop
 			c.wrote.Store(false)
 			c.writing.Unlock()
 		}

@@ -42,7 +42,7 @@ func Dial(ctx context.Context, addr string, id *Identity, peers *KnownPeers, cod
 	defer stop()
 	guest := &guest{addr: addr, id: id, peers: peers, code: code}
 	if err := guest.enter(c, time.Now().Add(opt.Handshake)); err != nil {
-		l.Close()
+		l.fail(err)
 		return nil, err
 	}
 	return c, nil
@@ -226,7 +226,7 @@ func (d *door) enter(c *Conn, deadline time.Time) error {
 		return err
 	}
 	if err := d.enrol(c, given.Proof, exporter); err != nil {
-		c.Refuse(err)
+		_ = c.Refuse(err) // whether it heard or not, it is out
 		return err
 	}
 	return c.SendMessage(kindProve, prove{d.code.proof(targetLabel, exporter, c.peer)})

@@ -89,7 +89,7 @@ func (l *link) Write(p []byte) (int, error) {
 
 // part lets one last record out, at once and whatever the limit: it says that this is the end and not a cut.
 func (l *link) part() {
-	l.Conn.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
+	_ = l.Conn.SetWriteDeadline(time.Now().Add(100 * time.Millisecond)) // fails if the connection is gone: so be it
 	l.parting.Store(true)
 }
 
@@ -145,7 +145,7 @@ type rawReader struct{ l *link }
 func (r rawReader) Read(p []byte) (int, error) {
 	l := r.l
 	if l.idle > 0 {
-		if err := l.Conn.SetReadDeadline(time.Now().Add(l.idle)); err != nil {
+		if err := l.SetReadDeadline(time.Now().Add(l.idle)); err != nil {
 			return 0, err
 		}
 	}

@@ -117,9 +117,9 @@ func (l *Listener) handle(raw net.Conn) {
 	opt := l.opt
 	opt.Counters = new(Counters)
 	c := &Conn{link: newLink(raw, opt), idle: opt.Idle}
-	defer context.AfterFunc(l.ctx, func() { c.link.Close() })()
-	if l.enter(c, time.Now().Add(opt.Handshake)) != nil {
-		c.link.Close()
+	defer context.AfterFunc(l.ctx, func() { c.link.fail(net.ErrClosed) })()
+	if err := l.enter(c, time.Now().Add(opt.Handshake)); err != nil {
+		c.link.fail(err)
 		return
 	}
 	m, err := c.ReadMessage()
@@ -134,7 +134,7 @@ func (l *Listener) handle(raw net.Conn) {
 		}
 	}
 	if err != nil {
-		c.Refuse(err)
+		_ = c.Refuse(err)
 	}
 }
 
@@ -251,8 +251,9 @@ func (in *Incoming) Join(ctx context.Context) (*Conn, int, error) {
 
 // Refuse tells the source why there will be no session, and ends it. See Conn.Refuse.
 func (in *Incoming) Refuse(err error) error {
-	defer in.Close()
-	return in.Control.Refuse(err)
+	sent := in.Control.Refuse(err)
+	_ = in.Close() // is closed already, but for what joined
+	return sent
 }
 
 // Close ends the session: its control connection and data connections that Join has not returned yet. It may be called again.
@@ -265,7 +266,7 @@ func (in *Incoming) Close() error {
 	for {
 		select {
 		case j := <-in.joined:
-			j.conn.Close()
+			_ = j.conn.Close()
 		default:
 			return err
 		}

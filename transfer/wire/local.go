@@ -52,6 +52,7 @@ type localListener struct {
 	closed chan struct{}
 }
 
+// Accept returns the far end of the next connection.
 func (l *localListener) Accept() (net.Conn, error) {
 	select {
 	case c := <-l.conns:
@@ -61,17 +62,22 @@ func (l *localListener) Accept() (net.Conn, error) {
 	}
 }
 
+// Close ends Accept and dialing.
 func (l *localListener) Close() error {
 	l.once.Do(func() { close(l.closed) })
 	return nil
 }
 
+// Addr returns a placeholder.
 func (l *localListener) Addr() net.Addr { return localAddr{} }
 
 type localAddr struct{}
 
+// Network returns "local".
 func (localAddr) Network() string { return "local" }
-func (localAddr) String() string  { return "this process" }
+
+// String is for messages.
+func (localAddr) String() string { return "this process" }
 
 // memoryPipe is a pair of connections with a buffer each way, so that both ends run side by side. net.Pipe has none.
 func memoryPipe() (a, b net.Conn) {
@@ -82,19 +88,32 @@ func memoryPipe() (a, b net.Conn) {
 // memoryConn is one end. Deadlines do nothing: the other end cannot vanish without closing.
 type memoryConn struct{ in, out *ring }
 
-func (c *memoryConn) Read(p []byte) (int, error)  { return c.in.read(p) }
+// Read waits for at least one byte, or the end.
+func (c *memoryConn) Read(p []byte) (int, error) { return c.in.read(p) }
+
+// Write waits for room.
 func (c *memoryConn) Write(p []byte) (int, error) { return c.out.write(p) }
 
+// Close ends both directions. The other end may still read what was written.
 func (c *memoryConn) Close() error {
 	c.in.close()
 	c.out.close()
 	return nil
 }
 
-func (c *memoryConn) LocalAddr() net.Addr              { return localAddr{} }
-func (c *memoryConn) RemoteAddr() net.Addr             { return localAddr{} }
-func (c *memoryConn) SetDeadline(time.Time) error      { return nil }
-func (c *memoryConn) SetReadDeadline(time.Time) error  { return nil }
+// LocalAddr returns a placeholder.
+func (c *memoryConn) LocalAddr() net.Addr { return localAddr{} }
+
+// RemoteAddr returns a placeholder.
+func (c *memoryConn) RemoteAddr() net.Addr { return localAddr{} }
+
+// SetDeadline does nothing.
+func (c *memoryConn) SetDeadline(time.Time) error { return nil }
+
+// SetReadDeadline does nothing.
+func (c *memoryConn) SetReadDeadline(time.Time) error { return nil }
+
+// SetWriteDeadline does nothing.
 func (c *memoryConn) SetWriteDeadline(time.Time) error { return nil }
 
 // ring is a bounded queue of bytes. What was written before close can still be read.

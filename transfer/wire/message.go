@@ -132,7 +132,7 @@ func (c *Conn) Refuse(err error) error {
 	sent := c.SendMessage(kindRefused, refused{
 		Code: fault.CodeOf(err), Class: fault.ClassOf(err).String(), Message: err.Error(), Remedy: fault.RemedyOf(err),
 	})
-	c.Close()
+	_ = c.Close()
 	return sent
 }
 

@@ -53,7 +53,7 @@ func TestPairingCodeText(t *testing.T) {
 		wantCode(t, err, "FERRY-PAIR-MALFORMED")
 	}
 	for _, format := range []string{"%v", "%+v", "%#v", "%s"} {
-		if shown := fmt.Sprintf(format, code); strings.Contains(shown, body[60:]) || strings.Contains(shown, fmt.Sprint(code.secret[:4])) {
+		if shown := fmt.Sprintf(format, code); strings.Contains(shown, body[60:]) || strings.Contains(shown, fmt.Sprint(code.secret)) {
 			t.Errorf("%s shows the secret: %s", format, shown)
 		}
 	}

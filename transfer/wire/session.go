@@ -11,8 +11,9 @@ import (
 )
 
 const (
-	// MinVersion and MaxVersion are the versions of the protocol that this package speaks.
+	// MinVersion is the lowest version of the protocol that this package speaks.
 	MinVersion = 1
+	// MaxVersion is the highest.
 	MaxVersion = 1
 
 	// MaxStreams is how many data connections may join one session.
@@ -91,7 +92,7 @@ func Open(ctx context.Context, dial DialFunc, h Hello) (*Session, error) {
 	defer stop()
 	s := &Session{Control: c, dial: dial}
 	if err := s.greet(h); err != nil {
-		c.Close()
+		_ = c.Close()
 		return nil, fmt.Errorf("open session: %w", err)
 	}
 	return s, nil
@@ -137,7 +138,7 @@ func (s *Session) Join(ctx context.Context, index int) (*Conn, error) {
 		err = c.start()
 	}
 	if err != nil {
-		c.Close()
+		_ = c.Close()
 		return nil, fmt.Errorf("join session: %w", err)
 	}
 	return c, nil
