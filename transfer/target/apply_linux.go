@@ -49,7 +49,7 @@ func (t *Tree) Apply(frame []byte, r Reporter) error {
 	a.r = r
 	err := a.frame(frame)
 	a.leave()
-	a.r, a.op, a.inDir, a.dirPath = nil, file.Op{}, false, nil
+	a.r, a.op, a.node, a.inDir, a.dirPath = nil, file.Op{}, inode{}, false, nil // keep nothing of the frame
 	t.appliers.Put(a)
 	return err
 }

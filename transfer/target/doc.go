@@ -21,6 +21,6 @@
 // keep is reported as a loss (LossKind), never dropped in silence. After Sync everything applied before is on the disk.
 //
 // What it does not: nothing is durable before Sync. Another program that writes to the same directory meanwhile can spoil what
-// arrives there, not lead it elsewhere. Inode flags and project ids are kept for regular files and directories only,
+// arrives there, and a directory that it moves away is written where it went for as long as its descriptor is open. Inode flags and project ids are kept for regular files and directories only,
 // because the kernel has no way to them that does not open the entry. Writeback errors are missed before Linux 5.8.
 package target

@@ -28,7 +28,7 @@ setfattr -n user.big -v 0x$(printf 'ab%.0s' $(seq 2000)) plain/owned; setfattr -
 setcap cap_net_raw+ep plain/owned
 echo acl > acl/f; setfacl -m u:33:r,g:44:rwx,m::rx acl/f; setfacl -d -m u:55:rw acl; setfacl -m u:66:rx acl
 echo made-under-default > acl/inherited; mkdir acl/sub; echo x > acl/cleared; setfacl -b acl/cleared; chmod 600 acl/cleared
-truncate -s 64M plain/sparse; printf data | dd of=plain/sparse bs=1 seek=65536 conv=notrunc status=none
+truncate -s 16M plain/sparse; printf data | dd of=plain/sparse bs=1 seek=65536 conv=notrunc status=none
 dd if=/dev/urandom of=plain/sparse bs=64K seek=100 count=3 conv=notrunc status=none
 dd if=/dev/zero of=plain/zeroes bs=64K count=3 status=none
 truncate -s 5000 plain/hole

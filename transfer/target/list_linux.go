@@ -3,6 +3,7 @@ package target
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -21,7 +22,7 @@ const listWorkers = 2
 // before, if it is larger than one chunk. Hard links are not resolved: every name of an inode is an entry of its own.
 //
 // The stash is left out, and so is what was mounted after the tree was opened. A directory that cannot be listed whole is
-// an error: nothing could be concluded from what is missing. Slices passed to entry and run are valid during the call.
+// an error: nothing could be concluded from what is missing. A file that may not be read has unknown digests. Slices passed to entry and run are valid during the call.
 func (t *Tree) List(ctx context.Context, o ListOptions, entry func(*file.Entry) error, run func(first int64, digests []byte) error) error {
 	t.life.RLock()
 	defer t.life.RUnlock()
@@ -93,6 +94,9 @@ func (l *treeLister) inside(item *file.Item, name []byte, e *file.Entry) error {
 	switch e.Kind {
 	case file.KindRegular:
 		fd, err := l.w.Dirs.Open(item.Dir, item.Name)
+		if errors.Is(err, unix.EACCES) { // unknown digests make the source send it
+			return l.entry(e)
+		}
 		if err != nil {
 			return err
 		}

@@ -127,7 +127,7 @@ func (a *applier) finishNode(d *dir, op *file.Op) error {
 	if _, err := a.statFD(fd, have); err != nil {
 		return err
 	}
-	if have.Kind != op.Meta.Kind || have.Nlink != 1 || have.UID != a.tree.euid || have.Rdev != op.Meta.Rdev {
+	if have.Kind != op.Meta.Kind || have.Nlink != 1 || have.Rdev != op.Meta.Rdev {
 		return fault.Operator(CodeChanged, "let nobody else change the target while it is written, then run again",
 			fmt.Errorf("%q was replaced as it was made", a.fullPath(op.Name)))
 	}

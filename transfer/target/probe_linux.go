@@ -84,7 +84,7 @@ func (p *prober) run() {
 	k.Symlinks = unix.Symlinkat("nowhere", p.dir, "symlink") == nil
 	k.HardLinks = unix.Linkat(p.dir, "file", p.dir, "link", 0) == nil
 	k.Owner = unix.Fchown(fd, 12345, 54321) == nil
-	p.groups()
+	p.t.foreseen = p.owners() && k.Mode && p.t.foreseen
 }
 
 func (p *prober) perm(fd int) uint32 {
@@ -126,7 +126,7 @@ func (p *prober) flags(fd int) {
 	k := &p.t.keeps
 	own, _ := unix.IoctlGetUint32(p.dir, unix.FS_IOC_GETFLAGS)
 	start, _ := unix.IoctlGetUint32(fd, unix.FS_IOC_GETFLAGS)
-	p.t.mountFlags = start&file.KeptFlags&^own != 0
+	p.t.foreseen = start&file.KeptFlags&^own == 0 // else a mount option sets some
 	k.Flags = tryFlags(fd)
 	if unix.Mkdirat(p.dir, "directory", 0o700) == nil {
 		if d, err := unix.Openat(p.dir, "directory", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0); err == nil {
@@ -159,14 +159,16 @@ func tryFlags(fd int) (can uint32) {
 	return can
 }
 
-// groups finds out whether new entries take the group of their directory (mount options grpid and bsdgroups). Only a
-// privileged process can: others look at every new entry.
-func (p *prober) groups() {
+// owners finds out whether new entries take the group of their directory (mount options grpid and bsdgroups), and reports
+// whether it knows owner and group of a new entry. Only a privileged process can: others look at every one.
+func (p *prober) owners() bool {
 	if p.t.euid != 0 || unix.Fchown(p.dir, -1, int(p.t.egid)+1) != nil || unix.Fchmod(p.dir, 0o700) != nil {
-		return
+		return false
 	}
 	var st unix.Stat_t
 	if unix.Mknodat(p.dir, "group", unix.S_IFREG|0o600, 0) == nil && unix.Fstatat(p.dir, "group", &st, unix.AT_SYMLINK_NOFOLLOW) == nil {
-		p.t.grpid, p.t.sureGroups = st.Gid == p.t.egid+1, true
+		p.t.grpid = st.Gid == p.t.egid+1
+		return st.Uid == p.t.euid
 	}
+	return false
 }

@@ -31,12 +31,12 @@ func (t *traitsOf) read(a *applier, d *dir) error {
 	}
 	flags, project, err := a.meta.Flags(d.fd, place.Dev)
 	if err != nil {
-		flags = 1 // unreadable: take nothing for granted
+		flags = file.KeptFlags // unreadable: take nothing for granted
 	}
 	tree := a.tree
 	traits := dirTraits{
 		gid:   tree.egid,
-		plain: flags == 0 && project == 0 && tree.sureGroups && !tree.mountFlags && !hasDefaultACL(d.fd),
+		plain: flags == 0 && project == 0 && tree.foreseen && !hasDefaultACL(d.fd),
 	}
 	if tree.grpid || e.Perm&unix.S_ISGID != 0 {
 		traits.gid = e.GID

@@ -30,8 +30,7 @@ type Tree struct {
 	euid, egid uint32
 	umask      uint32 // of the process, as it was at the start
 	grpid      bool   // new entries take the group of their directory
-	sureGroups bool   // grpid is known
-	mountFlags bool   // new files start with inode flags by a mount option
+	foreseen   bool   // it is known with which owner, group, mode and flags a new file starts
 	keeps      Keeps
 	probed     bool
 	inPass     bool
