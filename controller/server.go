@@ -39,6 +39,7 @@ import (
 const (
 	maxHeader    = 64 << 10
 	readTimeout  = time.Minute
+	writeTimeout = time.Minute
 	idleTimeout  = 2 * time.Minute
 	closeTimeout = 5 * time.Second
 )
@@ -107,7 +108,7 @@ func (s *Server) listen(ctx context.Context, address string) error {
 	}
 	s.listener = listener
 	s.http = &http.Server{
-		Handler: s.routes(), ReadTimeout: readTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
+		Handler: s.routes(), ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
 	go func() {
