@@ -129,7 +129,7 @@ func launch(t testing.TB, user *syscall.Credential, env []string, args ...string
 	t.Cleanup(func() {
 		p.kill()
 		if t.Failed() {
-			t.Logf("ferry %s\n  exit %d\n  standard error: %s\n  last events: %v", strings.Join(args, " "), p.cmd.ProcessState.ExitCode(), p.errors(), p.last(3))
+			t.Logf("ferry %s\n  exit %d\n  standard error: %.3000s\n  last events: %v", strings.Join(args, " "), p.cmd.ProcessState.ExitCode(), p.errors(), p.last(2))
 		}
 	})
 	return p
@@ -218,7 +218,7 @@ func (p *process) wait() *outcome {
 		case <-time.After(5 * time.Second):
 			p.kill()
 		}
-		p.t.Fatalf("ferry %s took over %v:\n%s", strings.Join(p.args, " "), patience, p.errors())
+		p.t.Fatalf("ferry %s took over %v:\n%s", strings.Join(p.args, " "), patience, ourGoroutines(p.errors()))
 	}
 	o := &outcome{exit: p.cmd.ProcessState.ExitCode(), stderr: p.errors(), peak: p.peak, stray: p.other, events: p.events}
 	for _, e := range p.events {
@@ -227,6 +227,17 @@ func (p *process) wait() *outcome {
 		}
 	}
 	return o
+}
+
+// ourGoroutines leaves out of a trace the goroutines of the runtime.
+func ourGoroutines(trace string) string {
+	said, stacks, _ := strings.Cut(trace, "SIGQUIT: quit")
+	for _, stack := range strings.Split(stacks, "\n\n") {
+		if strings.Contains(stack, module+"/") {
+			said += stack + "\n\n"
+		}
+	}
+	return said
 }
 
 // kill ends the process as kill -9 does and returns when it is gone.

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/ferry-migrate/ferry/e2e/dump"
+	"github.com/ferry-migrate/ferry/e2e/lab"
 	"github.com/ferry-migrate/ferry/e2e/traps"
 )
 
@@ -17,10 +18,17 @@ func TestKeeps(t *testing.T) {
 		t.Run(fs, func(t *testing.T) {
 			s := newStage(t, fs, 2<<30)
 			traps.Build(t, s.source, fs)
+			// With strict access times every reader that does not take care leaves a trace on both sides.
+			for _, dir := range []string{s.source, s.target} {
+				lab.Remount(t, filepath.Dir(dir), "strictatime")
+			}
 			before := dumped(t, s.source, dump.Ctime)
 			first := s.mustMigrate()
 
 			source, target := dumped(t, s.source), dumped(t, s.target)
+			for _, dir := range []string{s.source, s.target} {
+				lab.Remount(t, filepath.Dir(dir), "noatime") // the judges do not take care
+			}
 			for _, name := range traps.For(fs) {
 				t.Run(name, func(t *testing.T) {
 					for _, d := range dump.Diff(part(source, name), part(target, name), 10) {
@@ -82,7 +90,7 @@ func checkFirst(t *testing.T, r event) {
 			t.Errorf("%s is %v", field, r[field])
 		}
 	}
-	if holes := int64(1 << 38); r.number("bytes_read") > holes {
+	if holes := int64(1 << 36); r.number("bytes_read") > holes {
 		t.Errorf("bytes_read %d: holes were read", r.number("bytes_read"))
 	}
 }

@@ -40,7 +40,7 @@ type Filesystem struct {
 var ErrMissing = errors.New("not available on this machine")
 
 // Make mounts a new filesystem of type fs ("ext4", "xfs", "btrfs" or "tmpfs") with size bytes, or the least that type allows.
-// Needs root. The caller closes it.
+// Access times stand still there, or every look at a tree would change it; Remount changes that. Needs root. The caller closes it.
 func Make(fs string, size int64) (*Filesystem, error) {
 	sweepOnce.Do(func() { _ = Sweep() }) // what cannot be swept now is tried again by the next process
 	base, lock, err := newBase()
@@ -59,7 +59,7 @@ func (f *Filesystem) make(fs string, size int64) error {
 		return fmt.Errorf("lab: %w", err)
 	}
 	if fs == "tmpfs" {
-		return run("mount", "-t", "tmpfs", "-o", fmt.Sprintf("mode=755,size=%d", size), "ferry-lab", f.Dir)
+		return run("mount", "-t", "tmpfs", "-o", fmt.Sprintf("noatime,mode=755,size=%d", size), "ferry-lab", f.Dir)
 	}
 	maker, ok := makers[fs]
 	if !ok {
@@ -76,7 +76,7 @@ func (f *Filesystem) make(fs string, size int64) error {
 		return err
 	}
 	// The loop device is of mount's making, so the kernel detaches it with the filesystem.
-	return run("mount", "-t", fs, "-o", "loop", image, f.Dir)
+	return run("mount", "-t", fs, "-o", "loop,noatime", image, f.Dir)
 }
 
 // Close unmounts the filesystem, with all mounted below it, and removes it. A second call does nothing.
@@ -121,7 +121,15 @@ func Offline(t testing.TB, mnt string, edit func(image string)) {
 		t.Fatalf("unmount %s: %v", mnt, err)
 	}
 	edit(image)
-	if err := run("mount", "-o", "loop", image, mnt); err != nil {
+	if err := run("mount", "-o", "loop,noatime", image, mnt); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Remount gives a mounted filesystem another option, "strictatime" for example.
+func Remount(t testing.TB, mnt, option string) {
+	t.Helper()
+	if err := run("mount", "-o", "remount,"+option, mnt); err != nil {
 		t.Fatal(err)
 	}
 }
