@@ -88,3 +88,35 @@ func TestFidelity(t *testing.T) {
 		})
 	}
 }
+
+// What a change would drop on the way is there at the end: set-id bits and a capability through a write and a chown, flags of
+// a file that only gets another name.
+func TestKeptThroughChange(t *testing.T) {
+	root := lab(t, "ext4")
+	shell(t, root, `echo old > f; chmod 4755 f; setcap cap_net_raw+ep f; echo x > locked; chattr +ia locked; touch leader; chattr +i leader`)
+	defer shell(t, root, unguard)
+	tree := openTree(t, root)
+	m := own(file.KindRegular, 0o6755)
+	m.UID, m.GID = 1234, 5678
+	capability := []byte{1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+	m.Xattrs = file.AppendXattr(nil, "security.capability", capability)
+	f := appendPut(file.AppendDir(nil, nil), "f", m, file.HowInPlace, []byte("new"))
+	same := m
+	same.UID = 4321
+	f = file.AppendMetaOp(f, file.OpMeta, []byte("f"), &same, file.HowInPlace)
+	locked := own(file.KindRegular, 0o600)
+	locked.Flags = file.FlagImmutable | file.FlagNoDump
+	f = appendPut(f, "locked", locked, file.HowInPlace, []byte("content"))
+	f = file.AppendLink(f, []byte("name"), []byte("leader"))
+	locked.Perm = 0o640
+	f = file.AppendMetaOp(f, file.OpMeta, []byte("locked"), &locked, file.HowInPlace)
+	apply(t, tree, f)
+	out := shell(t, root, `stat -c '%a %u %g %s' f locked; getcap f; cat f locked; echo; lsattr f locked leader name | sed 's/e/-/'`)
+	if want := "6755 4321 5678 3\n640 0 0 7\nf cap_net_raw=ep\nnewcontent\n" + `---------------------- f
+----i-d--------------- locked
+----i----------------- leader
+----i----------------- name
+`; out != want {
+		t.Errorf("is\n%swant\n%s", out, want)
+	}
+}

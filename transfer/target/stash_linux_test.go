@@ -18,7 +18,7 @@ func from(frame []byte, name string, m file.Meta, old string) []byte {
 // Renames of every shape: a chain, a swap, a file from a directory that is replaced by a file, and one that is gone.
 func TestFrom(t *testing.T) {
 	root := tmpfs(t)
-	for path, text := range map[string]string{"a": "A", "b": "B", "c": "C", "x": "X", "y": "Y", "d/in": "I"} {
+	for path, text := range map[string]string{"a": "A", "b": "B", "c": "C", "x": "X", "y": "Y", "z": "Z", "d/in": "I"} {
 		path = filepath.Join(root, path)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			t.Fatal(err)
@@ -36,6 +36,8 @@ func TestFrom(t *testing.T) {
 	f := file.AppendDir(nil, nil)
 	f = from(from(f, "b", m, "a"), "c", m, "b") // a -> b -> c, a goes
 	f = from(from(f, "x", m, "y"), "y", m, "x") // swap
+	f = appendPut(appendPut(f, "z", m, file.HowFresh, []byte("1")), "z", m, file.HowFresh, []byte("2"))
+	f = from(f, "was z", m, "z") // replaced twice: the first is what it was
 	f = appendPut(f, "d", m, file.HowFresh, []byte("D"))
 	f = from(f, "e", m, "d/in")
 	f = file.AppendDelete(f, []byte("a"), file.KindRegular)
@@ -53,7 +55,7 @@ func TestFrom(t *testing.T) {
 		t.Errorf("needs %q losses %q", r.needs, r.losses)
 	}
 	os.Remove(filepath.Join(root, "h"))
-	for path, want := range map[string]string{"b": "A", "c": "B", "x": "Y", "y": "X", "d": "D", "e": "I"} {
+	for path, want := range map[string]string{"b": "A", "c": "B", "x": "Y", "y": "X", "d": "D", "e": "I", "z": "2", "was z": "Z"} {
 		got, err := os.ReadFile(filepath.Join(root, path))
 		if err != nil || string(got) != want {
 			t.Errorf("%s is %q, want %q, %v", path, got, want, err)
@@ -67,7 +69,7 @@ func TestFrom(t *testing.T) {
 		t.Fatal(err)
 	}
 	list, err := os.ReadDir(root)
-	if err != nil || len(list) != 6 {
+	if err != nil || len(list) != 8 {
 		t.Errorf("left: %v, %v", list, err)
 	}
 }
