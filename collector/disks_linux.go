@@ -13,12 +13,6 @@ import (
 // blockClass is what the kernel shows of every block device (linux/Documentation/ABI/stable/sysfs-block).
 const blockClass = "sys/block"
 
-// mapped is a device-mapper device that is not a disk: a logical volume, or a partition of a multipath disk.
-type mapped struct {
-	name, uuid, node, number string
-	holders                  []string
-}
-
 // devices are the block devices as the kernel lists them, before anything was read from them.
 type devices struct {
 	disks  []inventory.Disk
@@ -56,7 +50,8 @@ func (d *devices) add(r root, name string) {
 	}
 	if id := r.read(dir + "/dm/uuid"); strings.HasPrefix(id, "LVM-") || strings.HasPrefix(id, "part") {
 		d.mapped = append(d.mapped, mapped{
-			name: r.read(dir + "/dm/name"), uuid: id, node: d.node[name], number: r.read(dir + "/dev"), holders: d.named(r.names(dir + "/holders")),
+			name: r.read(dir + "/dm/name"), uuid: id, node: d.node[name], number: r.read(dir + "/dev"), size: size,
+			holders: d.named(r.names(dir + "/holders")), slaves: d.named(r.names(dir + "/slaves")),
 		})
 		return
 	}
@@ -232,7 +227,7 @@ func (d *devices) kpartx(k *inventory.Disk) (out []inventory.Partition) {
 	for _, m := range d.mapped {
 		index, of, ok := strings.Cut(strings.TrimPrefix(m.uuid, "part"), "-")
 		if n, err := strconv.Atoi(index); ok && err == nil && n > 0 && strings.HasPrefix(of, "mpath-") && strings.HasPrefix(m.name, k.Detail) {
-			out = append(out, inventory.Partition{Index: n, Name: m.node, Number: m.number, Holders: m.holders, Active: true})
+			out = append(out, inventory.Partition{Index: n, Name: m.node, Number: m.number, Size: m.size, Holders: m.holders, Active: true})
 		}
 	}
 	return out

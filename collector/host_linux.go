@@ -5,11 +5,11 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 
 	"github.com/shirou/gopsutil/v3/common"
 	"github.com/shirou/gopsutil/v3/cpu"
-	"github.com/shirou/gopsutil/v3/host"
 	"github.com/shirou/gopsutil/v3/load"
 	"github.com/shirou/gopsutil/v3/mem"
 
@@ -70,9 +70,10 @@ func vitals(ctx context.Context, r root) (c inventory.CPU, m inventory.Memory, u
 	} else {
 		keep(e)
 	}
-	up, e := host.UptimeWithContext(ctx)
+	up, _, _ := strings.Cut(r.read("proc/uptime"), ".") // gopsutil asks the running kernel, whatever the root
+	uptime, e = strconv.ParseInt(up, 10, 64)
 	keep(e)
-	return c, m, int64(up), err
+	return c, m, uptime, err
 }
 
 func percentBusy(t cpu.TimesStat) float64 {

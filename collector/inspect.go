@@ -157,7 +157,7 @@ func merge(disk string, known, table []inventory.Partition) []inventory.Partitio
 		p.Name = partitionName(disk, p.Index)
 		if k := matching(known, p.Index); k != nil {
 			p.Name, p.Number, p.Holders, p.Active = k.Name, k.Number, k.Holders, true
-			if k.Size > 0 && !p.Extended { // the kernel shows an extended partition as two sectors
+			if k.Start > 0 && !p.Extended { // the kernel shows an extended partition as two sectors, and of one of multipath no start
 				p.Start, p.Size = k.Start, k.Size
 			}
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sort"
 	"strings"
 
@@ -95,6 +96,13 @@ func reading[T any](ctx context.Context, c carrier, f func(r io.ReaderAt, size i
 	})
 }
 
+// mapped is a device-mapper device that is not a disk: a logical volume, or a partition of a multipath disk.
+type mapped struct {
+	name, uuid, node, number string
+	size                     int64
+	holders, slaves          []string
+}
+
 // activate says which logical volumes are active, from the device-mapper devices that the kernel has.
 func activate(groups []inventory.VolumeGroup, list []mapped) {
 	byUUID := map[string]mapped{}
@@ -113,6 +121,54 @@ func activate(groups []inventory.VolumeGroup, list []mapped) {
 			}
 		}
 	}
+}
+
+// unreadGroups makes groups of the active logical volumes that no metadata was found for, as when the devices may not be read. Their
+// names and sizes are all that the kernel knows.
+func unreadGroups(groups []inventory.VolumeGroup, list []mapped) []inventory.VolumeGroup {
+	known := map[string]bool{}
+	for _, vg := range groups {
+		known[strings.ReplaceAll(vg.UUID, "-", "")] = true
+	}
+	at := map[string]int{}
+	for _, m := range list {
+		id, ok := strings.CutPrefix(m.uuid, "LVM-")
+		if !ok || len(id) < 64 || known[id[:32]] {
+			continue
+		}
+		vgName, lvName := splitMapper(m.name)
+		i, seen := at[id[:32]]
+		if !seen {
+			i = len(groups)
+			at[id[:32]] = i
+			groups = append(groups, inventory.VolumeGroup{
+				Name: vgName, UUID: id[:32], Status: []string{}, Physical: []inventory.PhysicalVolume{}, Logical: []inventory.LogicalVolume{},
+				Problems: []string{"its metadata could not be read: run as root, or a disk is missing"},
+			})
+		}
+		vg := &groups[i]
+		vg.Logical = append(vg.Logical, inventory.LogicalVolume{
+			Name: lvName, UUID: id[32:64], Device: m.node, Number: m.number, Active: true, Internal: len(id) > 64, Size: m.size, Status: []string{},
+			Segments: []inventory.Segment{}, Holders: m.holders,
+		})
+		for _, slave := range m.slaves {
+			if !slices.ContainsFunc(vg.Physical, func(pv inventory.PhysicalVolume) bool { return pv.Device == slave }) {
+				vg.Physical = append(vg.Physical, inventory.PhysicalVolume{Device: slave})
+			}
+		}
+	}
+	return groups
+}
+
+// splitMapper undoes probe.MapperName: the single hyphen is between the names.
+func splitMapper(name string) (vg, lv string) {
+	for i := 1; i < len(name)-1; i++ {
+		if name[i] == '-' && name[i-1] != '-' && name[i+1] != '-' {
+			vg, lv = name[:i], name[i+1:]
+			return strings.ReplaceAll(vg, "--", "-"), strings.ReplaceAll(lv, "--", "-")
+		}
+	}
+	return name, name
 }
 
 // logicalContent reads what is on the logical volumes: an active one by its device, an inactive one through the physical

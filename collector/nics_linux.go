@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
-	"sort"
 	"strconv"
 	"strings"
 
@@ -167,34 +166,6 @@ func address6(s string) (netip.Addr, bool) {
 		return netip.Addr{}, false
 	}
 	return netip.AddrFrom16([16]byte(b)), true
-}
-
-// gateways gives each interface its default gateway, marks the primary one and puts it first.
-func gateways(nics []inventory.NIC, routes []inventory.Route) {
-	best := -1
-	var bestMetric int64
-	for _, want := range []string{"0.0.0.0/0", "::/0"} {
-		for _, rt := range routes {
-			if rt.Destination != want {
-				continue
-			}
-			for i := range nics {
-				if nics[i].Name != rt.Interface {
-					continue
-				}
-				if nics[i].Gateway == "" {
-					nics[i].Gateway = rt.Gateway
-				}
-				if best < 0 || want == "0.0.0.0/0" && rt.Metric < bestMetric {
-					best, bestMetric = i, rt.Metric
-				}
-			}
-		}
-	}
-	if best >= 0 {
-		nics[best].Primary = true
-	}
-	sort.SliceStable(nics, func(i, j int) bool { return nics[i].Primary && !nics[j].Primary })
 }
 
 func readResolv(r root) inventory.DNS {

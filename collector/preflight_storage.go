@@ -217,11 +217,15 @@ func checkMounts(s *inventory.Server, f *findings) {
 
 // checkFstab looks for entries that will not hold on the target.
 func checkFstab(s *inventory.Server, f *findings) {
+	known := false // without the right to read devices no UUID is known, and all would seem missing
+	for _, p := range newIndex(s).places {
+		known = known || p.content != nil && p.content.UUID != ""
+	}
 	for _, e := range s.Fstab {
 		optional := strings.Contains(e.Options, "noauto") || strings.Contains(e.Options, "nofail")
 		tagged := strings.Contains(e.Spec, "=")
 		switch {
-		case tagged && e.Device == "" && !optional && !strings.HasPrefix(e.Spec, "//"):
+		case known && tagged && e.Device == "" && !optional && !strings.HasPrefix(e.Spec, "//"):
 			f.warn("FERRY-FSTAB-MISSING", e.Path, e.Spec+" in fstab was not found on any disk", "remove the line or add nofail: a target that waits for it may not start")
 		case strings.HasPrefix(e.Spec, "/dev/sd") || strings.HasPrefix(e.Spec, "/dev/vd") || strings.HasPrefix(e.Spec, "/dev/xvd") || strings.HasPrefix(e.Spec, "/dev/nvme") || strings.HasPrefix(e.Spec, "/dev/hd"):
 			f.warn("FERRY-FSTAB-NAME", e.Path, e.Spec+" in fstab is a name that changes with the hardware", "none needed: the target's fstab is rewritten to UUIDs")

@@ -16,10 +16,13 @@ func collectStorage(r root) func(context.Context) (Fill, error) {
 			in.disks(ctx, st.disks)
 			all := in.carriers(st.disks)
 			st.groups, st.missing = in.volumeGroups(ctx, all)
+			st.groups = unreadGroups(st.groups, list.mapped)
 			activate(st.groups, list.mapped)
 			fillPercent(st.groups, list.mapped)
 			all = append(all, in.logicalContent(ctx, st.groups, all)...)
 			st.btrfs = in.liveBtrfs(ctx, r, all)
+		} else {
+			st.groups = unreadGroups(nil, list.mapped)
 		}
 		return func(s *inventory.Server) {
 			s.Disks = append(s.Disks, st.disks...)

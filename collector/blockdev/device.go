@@ -4,11 +4,12 @@
 // and closing it causes no event on the system. Reads go through the page cache. That cache is per device node: a partition
 // is read by its own node, since the node of the whole disk may show what was there before the partition was written.
 //
-// Each operating system provides open (the flags and names it needs) and describe (sizes).
+// Each operating system provides open (the flags and names it needs), describe (sizes) and reader (how reads must be shaped).
 package blockdev
 
 import (
 	"fmt"
+	"io"
 	"os"
 )
 
@@ -25,6 +26,7 @@ type Info struct {
 // Device is an open device. It is safe for concurrent use.
 type Device struct {
 	file *os.File
+	r    io.ReaderAt
 	info Info
 }
 
@@ -40,7 +42,7 @@ func Open(path string) (*Device, error) {
 		return nil, fmt.Errorf("size of %s: %w", path, err)
 	}
 	info.Path = path
-	return &Device{file: f, info: info}, nil
+	return &Device{file: f, r: reader(f, info), info: info}, nil
 }
 
 // Info returns what the device is, as it was when it was opened.
@@ -49,8 +51,8 @@ func (d *Device) Info() Info { return d.info }
 // Size returns the size in bytes.
 func (d *Device) Size() int64 { return d.info.Size }
 
-// ReadAt reads as io.ReaderAt says. On Windows offset and length of a device must be multiples of the sector: see Aligned.
-func (d *Device) ReadAt(p []byte, off int64) (int, error) { return d.file.ReadAt(p, off) }
+// ReadAt reads as io.ReaderAt says, at any offset.
+func (d *Device) ReadAt(p []byte, off int64) (int, error) { return d.r.ReadAt(p, off) }
 
 // Close closes the device.
 func (d *Device) Close() error { return d.file.Close() }

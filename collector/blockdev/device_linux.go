@@ -21,6 +21,8 @@ func open(path string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), path), nil
 }
 
+func reader(f *os.File, _ Info) io.ReaderAt { return f }
+
 func describe(f *os.File) (Info, error) {
 	if info, ok, err := imageInfo(f); ok || err != nil {
 		return info, err

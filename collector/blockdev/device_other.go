@@ -4,10 +4,13 @@ package blockdev
 
 import (
 	"errors"
+	"io"
 	"os"
 )
 
 func open(path string) (*os.File, error) { return os.Open(path) }
+
+func reader(f *os.File, _ Info) io.ReaderAt { return f }
 
 // describe knows image files only.
 func describe(f *os.File) (Info, error) {

@@ -1,6 +1,7 @@
 package blockdev
 
 import (
+	"io"
 	"os"
 	"strings"
 	"unsafe"
@@ -28,6 +29,14 @@ func open(path string) (*os.File, error) {
 		return nil, &os.PathError{Op: "open", Path: path, Err: err}
 	}
 	return os.NewFile(uintptr(h), path), nil
+}
+
+// reader shapes reads: Windows takes whole sectors only from disks and volumes.
+func reader(f *os.File, info Info) io.ReaderAt {
+	if info.Image {
+		return f
+	}
+	return Aligned(f, info.Size, info.LogicalSector)
 }
 
 func describe(f *os.File) (Info, error) {
