@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -181,12 +183,22 @@ func (m *migration) taskRequest() smsapi.CreateTaskRequest {
 	}
 	_, rate := m.bucket.Limit()
 	return smsapi.CreateTaskRequest{
-		Name: smsapi.TaskName(strings.Join(names, "_") + "-to-" + to), Type: smsapi.MigrateFile, OSType: smsapi.Linux,
+		Name: taskName(names, to), Type: smsapi.MigrateFile, OSType: smsapi.Linux,
 		SourceServer: smsapi.SourceServerID{ID: m.sourceID()},
 		TargetServer: smsapi.NewTargetServer{Name: to, Disks: []smsapi.NewTargetDisk{}, VolumeGroups: []smsapi.VolumeGroup{}},
 		RegionName:   "embedded", RegionID: "embedded", ProjectName: "embedded", ProjectID: "embedded",
 		Priority: 1, Syncing: m.flags.sync, ExistServer: true, StartTargetServer: false, SpeedLimit: int(min(smsapi.Mbps(rate), 65535)),
 	}
+}
+
+// taskName names the task of these sources and this target: readable, and told apart by a hash where readable names are the same.
+func taskName(sources []string, to string) string {
+	all := strings.Join(sources, "_") + "-to-" + to
+	sum := sha256.Sum256([]byte(strings.Join(append(sources, to), "\x00")))
+	if len(all) > 120 {
+		all = all[:120]
+	}
+	return smsapi.TaskName(fmt.Sprintf("%s-%x", all, sum[:4]))
 }
 
 // ended takes the result of a pass over.

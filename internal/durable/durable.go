@@ -6,6 +6,7 @@ package durable
 
 import (
 	"fmt"
+	"github.com/ferry-migrate/ferry/internal/crashpoint"
 	"os"
 	"path/filepath"
 )
@@ -36,6 +37,7 @@ func WriteFile(path string, data []byte, perm os.FileMode) (err error) {
 	if err = f.Close(); err != nil {
 		return fmt.Errorf("close %s: %w", path, err)
 	}
+	crashpoint.Hit("durable.synced")
 	return Rename(f.Name(), path)
 }
 
@@ -44,5 +46,6 @@ func Rename(old, new string) error {
 	if err := os.Rename(old, new); err != nil {
 		return fmt.Errorf("rename: %w", err)
 	}
+	crashpoint.Hit("durable.renamed")
 	return SyncDir(filepath.Dir(new))
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"runtime"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -77,6 +78,12 @@ func (p *pass) copy(ctx context.Context) error {
 	watch, done := context.WithCancel(ctx)
 	defer done()
 	go p.effort.observe(watch)
+	if p.baseReader == nil && !p.mute {
+		var counting sync.WaitGroup
+		defer counting.Wait()
+		defer done()
+		counting.Go(func() { p.total(watch) })
+	}
 	context.AfterFunc(ctx, func() { p.rec.fail(context.Cause(ctx)) })
 	for i := range streams {
 		g.Go(func() error { return p.work(ctx, i) })

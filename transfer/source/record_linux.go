@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 
+	"github.com/ferry-migrate/ferry/internal/crashpoint"
 	"github.com/ferry-migrate/ferry/transfer/file"
 	"github.com/ferry-migrate/ferry/transfer/file/manifest"
 )
@@ -166,6 +167,7 @@ func (p *pass) do(w *worker, f *framer, j *job) error {
 	if err != nil {
 		return err
 	}
+	crashpoint.Hit("source.recorded")
 	if len(f.frames) > 0 && p.strict {
 		if err := p.rec.w.SyncTo(first + uint64(len(f.frames)) - 1); err != nil {
 			return err
@@ -174,6 +176,7 @@ func (p *pass) do(w *worker, f *framer, j *job) error {
 	if err := f.send(first, after, j.fence); err != nil {
 		return p.s.why(err)
 	}
+	crashpoint.Hit("source.sent")
 	p.account(w, j)
 	p.recycle(j)
 	return nil

@@ -13,6 +13,7 @@ import (
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 
+	"github.com/ferry-migrate/ferry/internal/crashpoint"
 	"github.com/ferry-migrate/ferry/internal/fault"
 	"github.com/ferry-migrate/ferry/transfer/file"
 	"github.com/ferry-migrate/ferry/transfer/file/manifest"
@@ -132,6 +133,7 @@ func (p *pass) run(ctx context.Context, dir string) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	crashpoint.Hit("source.begun")
 	p.written = p.store.PassPath()
 	p.rec = newRecorder(w, !p.allDirs)
 	if len(p.ledger.lost) > 0 {
@@ -141,7 +143,7 @@ func (p *pass) run(ctx context.Context, dir string) (*Result, error) {
 	if err := p.phases(ctx); err != nil {
 		return nil, err
 	}
-	if err := p.commit(ctx, pass); err != nil {
+	if err := p.commit(pass); err != nil {
 		return nil, err
 	}
 	return p.result(), nil
@@ -172,6 +174,7 @@ func (p *pass) phases(ctx context.Context) error {
 		if err := phase(ctx); err != nil {
 			return err
 		}
+		crashpoint.Hit("source.phase")
 	}
 	if p.cfg.Verify == VerifyNone {
 		return nil
@@ -180,24 +183,28 @@ func (p *pass) phases(ctx context.Context) error {
 }
 
 // commit makes the pass the base on both sides.
-func (p *pass) commit(ctx context.Context, pass file.ID) error {
+func (p *pass) commit(pass file.ID) error {
 	seq := p.rec.raise()
 	if err := p.s.flush(seq); err != nil {
 		return err
 	}
+	crashpoint.Hit("source.flushed")
 	p.losses.inherit(p.ledger.lost)
 	if err := p.ledger.save(p.losses.byPath()); err != nil {
 		return err
 	}
+	crashpoint.Hit("source.ledger")
 	if err := p.s.ask(file.MsgCommit, file.Commit{Pass: pass, Seq: seq}, file.MsgDone); err != nil {
 		return err
 	}
+	crashpoint.Hit("source.done")
 	if err := p.store.Commit(); err != nil {
 		return err
 	}
+	crashpoint.Hit("source.committed")
 	// The pass is committed on both sides; a target that does not hear of it keeps the session open a little longer.
 	_ = p.s.wire.Control.SendMessage(file.MsgBye, file.Bye{Final: p.ledger.doubts() == 0 && !p.cfg.MoreToCome()})
-	return ctx.Err()
+	return nil
 }
 
 func (p *pass) result() *Result {
@@ -229,6 +236,7 @@ func (p *pass) begin(dir string, peer *peerState) (file.ID, error) {
 	if err := peer.advance(dir, &p.s.target, pass); err != nil {
 		return pass, err
 	}
+	crashpoint.Hit("source.peer")
 	open := file.Open{Pass: pass, First: p.store.Base() == nil, Overwrite: p.cfg.Overwrite}
 	return pass, p.s.begin(p, open, p.cfg.Streams)
 }

@@ -27,7 +27,6 @@ type applier struct {
 	path  []byte // of the entry, for reports and the table of begun files
 	proc  []byte // a path in /proc
 	link  []byte
-	attr  []byte
 	ts    [2]unix.Timespec
 	node  inode
 	entry file.Entry

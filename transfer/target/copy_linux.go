@@ -14,28 +14,32 @@ func (a *applier) copyContent(dst, src int, size int64) unix.Errno {
 		return 0
 	}
 	for off := int64(0); off < size; {
-		data, err := unix.Seek(src, off, unix.SEEK_DATA)
-		if err == unix.ENXIO { // nothing but a hole is left
-			break
+		data, hole, e := nextData(src, off, size)
+		if e == 0 && data < hole {
+			e = a.copySegment(dst, src, data, hole)
 		}
-		hole := size
-		if err == nil {
-			hole, err = unix.Seek(src, data, unix.SEEK_HOLE)
-		} else if err == unix.EINVAL { // no notion of holes
-			data, err = off, nil
-		}
-		if err != nil {
-			return errnoOf(err)
-		}
-		if data >= size {
-			break
-		}
-		if e := a.copySegment(dst, src, data, min(hole, size)); e != 0 {
+		if e != 0 {
 			return e
 		}
 		off = hole
 	}
 	return errnoOf(unix.Ftruncate(dst, size))
+}
+
+// nextData returns the first segment of data of fd at or after off, cut at size; [size, size) if there is none.
+func nextData(fd int, off, size int64) (data, hole int64, e unix.Errno) {
+	data, err := unix.Seek(fd, off, unix.SEEK_DATA)
+	switch err {
+	case nil:
+	case unix.ENXIO:
+		return size, size, 0
+	case unix.EINVAL: // the filesystem has no notion of holes
+		return off, size, 0
+	default:
+		return 0, 0, errnoOf(err)
+	}
+	hole, err = unix.Seek(fd, data, unix.SEEK_HOLE)
+	return min(data, size), min(hole, size), errnoOf(err)
 }
 
 // copySegment copies [off, end) by copy_file_range, or through memory where that is missing or refuses.

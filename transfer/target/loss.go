@@ -68,30 +68,6 @@ func (k LossKind) Remedy() string {
 	return lossTable[k].remedy
 }
 
-// xattrLoss returns the kind of loss that an attribute of this name is.
-func xattrLoss(name []byte) LossKind {
-	prefix := string(name)
-	for i, c := range name {
-		if c == '.' {
-			prefix = string(name[:i])
-			break
-		}
-	}
-	switch {
-	case string(name) == "security.capability":
-		return LossCapability
-	case prefix == "user":
-		return LossXattrUser
-	case prefix == "trusted":
-		return LossXattrTrusted
-	case prefix == "security":
-		return LossXattrSecurity
-	case prefix == "system":
-		return LossACL
-	}
-	return LossXattrOther
-}
-
 // RemedyOf returns the remedy of the kind with this stable name, or "".
 func RemedyOf(name string) string {
 	for _, k := range lossTable {

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/ferry-migrate/ferry/internal/crashpoint"
 	"github.com/ferry-migrate/ferry/internal/fault"
 	"github.com/ferry-migrate/ferry/transfer/codec"
 	"github.com/ferry-migrate/ferry/transfer/file"
@@ -178,6 +179,7 @@ func (s *session) openPass(o file.Open) error {
 	if err := r.save(); err != nil {
 		return err
 	}
+	crashpoint.Hit("target.opened")
 	if err := s.tree.BeginPass(!o.First); err != nil {
 		return err
 	}
@@ -230,6 +232,7 @@ func (s *session) stream(ctx context.Context, c *wire.Conn, index int) error {
 		if err != nil {
 			return err
 		}
+		crashpoint.Hit("target.applied")
 		if err := s.applied.done(h.Seq); err != nil {
 			return err
 		}
@@ -281,10 +284,12 @@ func (s *session) durable(seq uint64) error {
 		if err := s.tree.Sync(); err != nil {
 			return err
 		}
+		crashpoint.Hit("target.synced")
 		s.record.Seq = seq
 		if err := s.record.save(); err != nil {
 			return err
 		}
+		crashpoint.Hit("target.saved")
 	}
 	return s.in.Control.SendMessage(file.MsgAck, file.Ack{Seq: seq})
 }
@@ -300,6 +305,7 @@ func (s *session) finish(ctx context.Context, v file.Commit) error {
 	if err := s.tree.EndPass(); err != nil {
 		return err
 	}
+	crashpoint.Hit("target.ended")
 	if err := s.tree.Sync(); err != nil {
 		return err
 	}
@@ -311,6 +317,7 @@ func (s *session) finish(ctx context.Context, v file.Commit) error {
 	if err := s.record.save(); err != nil {
 		return err
 	}
+	crashpoint.Hit("target.committed")
 	s.log.Info("pass committed", "source", s.greeting.Label, "frames", v.Seq)
 	return s.in.Control.SendMessage(file.MsgDone, file.Done{})
 }

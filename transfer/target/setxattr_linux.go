@@ -124,3 +124,22 @@ func (a *applier) removeXattr(in *inode, name []byte) error {
 func isLabel(name []byte) bool {
 	return string(name) == "security.selinux" || bytes.HasPrefix(name, []byte("security.SMACK64"))
 }
+
+// xattrLoss returns the kind of loss that an attribute of this name is.
+func xattrLoss(name []byte) LossKind {
+	if string(name) == "security.capability" {
+		return LossCapability
+	}
+	namespace, _, _ := bytes.Cut(name, []byte{'.'})
+	switch string(namespace) {
+	case "user":
+		return LossXattrUser
+	case "trusted":
+		return LossXattrTrusted
+	case "security":
+		return LossXattrSecurity
+	case "system":
+		return LossACL
+	}
+	return LossXattrOther
+}

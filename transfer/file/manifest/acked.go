@@ -3,6 +3,7 @@ package manifest
 import (
 	"encoding/binary"
 	"fmt"
+	"github.com/ferry-migrate/ferry/internal/crashpoint"
 	"hash/crc32"
 	"io"
 	"os"
@@ -46,10 +47,12 @@ func (a *acks) set(k ack) error {
 		return storageError("write", a.f.Name(), err)
 	}
 	hook("write acked")
+	crashpoint.Hit("manifest.ack")
 	if err := syncData(a.f); err != nil {
 		return storageError("sync", a.f.Name(), err)
 	}
 	hook("sync acked")
+	crashpoint.Hit("manifest.acked")
 	a.slot = 1 - a.slot
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"github.com/ferry-migrate/ferry/internal/crashpoint"
 	"os"
 	"path/filepath"
 	"strings"
@@ -155,6 +156,7 @@ func (s *Store) Commit() error {
 		return err
 	}
 	hook("finish")
+	crashpoint.Hit("manifest.finished")
 	s.next = nil
 	return s.become(nameNext)
 }
@@ -168,6 +170,7 @@ func (s *Store) become(name string) error {
 		return storageError("rename", s.path(name), err)
 	}
 	hook("rename " + name)
+	crashpoint.Hit("manifest.renamed")
 	base, err := Open(s.path(nameBase))
 	s.base = base
 	return err

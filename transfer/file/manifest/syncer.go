@@ -2,6 +2,7 @@ package manifest
 
 import (
 	"fmt"
+	"github.com/ferry-migrate/ferry/internal/crashpoint"
 	"os"
 	"sync"
 )
@@ -56,6 +57,7 @@ func (s *syncer) write(head, payload []byte) error {
 		return s.fail(storageError("write", s.file.Name(), err))
 	}
 	hook("write")
+	crashpoint.Hit("manifest.write")
 	return nil
 }
 
@@ -130,6 +132,7 @@ func (s *syncer) syncUnlocked() error {
 	defer s.mu.Lock()
 	err := syncData(s.file)
 	hook("sync")
+	crashpoint.Hit("manifest.sync")
 	return err
 }
 
