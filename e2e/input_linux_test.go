@@ -38,7 +38,7 @@ func TestBadInput(t *testing.T) {
 			s.serve()
 			return []string{s.source, "--to", s.addr, "--pair", s.pair}
 		}},
-		{"pairing code malformed", 2, "FERRY-PAIR-MALFORMED", func(t *testing.T, s *stage) []string {
+		{"pairing code malformed", 1, "FERRY-PAIR-MALFORMED", func(t *testing.T, s *stage) []string {
 			s.serve()
 			return []string{s.source, "--to", s.addr, "--pair", "swordfish"}
 		}},
@@ -65,7 +65,7 @@ func TestBadInput(t *testing.T) {
 		{"compression unknown", 2, "", withOption("--compress", "lzma")},
 		{"verify unknown", 2, "", withOption("--verify", "maybe")},
 		{"type unknown", 2, "", withOption("--type", "tape")},
-		{"streams below one", 2, "", withOption("--streams", "0")},
+		{"streams below one", 2, "", withOption("--streams", "-1")},
 		{"memory of nonsense", 2, "", withOption("--memory", "lots")},
 		{"option unknown", 2, "", withOption("--frobnicate", "1")},
 		{"no target", 2, "", func(t *testing.T, s *stage) []string { return []string{s.source} }},

@@ -85,6 +85,9 @@ func sparse(b builder) {
 	b.sparse("every other block", 128*block, every)
 	b.sparse("small with a hole", 3*block, map[int64][]byte{2 * block: []byte("x")})
 	b.sparse("last byte of much", 1<<28, map[int64][]byte{1<<28 - 1: []byte("x")})
+	if b.fs == "tmpfs" {
+		return // there a look at preallocated space makes it data
+	}
 	b.file("preallocated", nil, 0o644)
 	f, err := os.OpenFile(b.path("preallocated"), os.O_RDWR, 0)
 	b.must(err)
