@@ -103,15 +103,21 @@ func (a *applier) extent(d *dir, op *file.Op) error {
 	case file.OpPunch:
 		e = a.punch(b, op.Offset, op.Length)
 	}
+	return a.writeFails(b, e)
+}
+
+// writeFails sorts an error of changing the content of b. That it is too large is told once for all its operations.
+func (a *applier) writeFails(b *begun, e unix.Errno) error {
 	switch e {
 	case 0:
 		return nil
 	case unix.ECANCELED:
 		return errClosed
-	case unix.EFBIG:
+	case unix.EFBIG, unix.EINVAL: // EINVAL: beyond what an offset can be
 		if !a.tree.files.once(&b.tooBig) {
 			return nil
 		}
+		e = unix.EFBIG
 	}
 	return a.contentFails(e)
 }
@@ -138,7 +144,10 @@ func (a *applier) punch(b *begun, off, length int64) unix.Errno {
 	if length == 0 {
 		return 0
 	}
-	e := errnoOf(unix.Fallocate(b.fd, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, off, length))
+	e := unix.EINTR
+	for e == unix.EINTR {
+		e = errnoOf(unix.Fallocate(b.fd, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, off, length))
+	}
 	if e != unix.EOPNOTSUPP && e != unix.ENOSYS {
 		return e
 	}
@@ -176,12 +185,8 @@ func (a *applier) end(d *dir, op *file.Op) error {
 		return err
 	}
 	if a.entry.Size != op.Meta.Size {
-		if e := errnoOf(unix.Ftruncate(b.fd, op.Meta.Size)); e == unix.EINVAL {
-			a.lose(LossTooLarge, "%v", e)
-		} else if e != 0 {
-			if err := a.contentFails(e); err != nil {
-				return err
-			}
+		if err := a.writeFails(b, errnoOf(unix.Ftruncate(b.fd, op.Meta.Size))); err != nil {
+			return err
 		}
 	}
 	in := &a.node

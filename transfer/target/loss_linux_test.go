@@ -98,7 +98,7 @@ func large(m file.Meta) []byte {
 	f := file.AppendMetaOp(file.AppendDir(nil, nil), file.OpBegin, []byte("f"), &m, file.HowFresh)
 	f = appendExtent(f, "f", 1<<62-chunk.Size, []byte("x"))
 	f = appendExtent(f, "f", 1<<61, []byte("x"))
-	return f
+	return file.AppendMetaOp(f, file.OpEnd, []byte("f"), &m, file.HowFresh)
 }
 
 func TestTooManyLinks(t *testing.T) {

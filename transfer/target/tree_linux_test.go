@@ -114,6 +114,42 @@ func TestPut(t *testing.T) {
 	}
 }
 
+// Frames of several streams meet in the same directories, more of them than descriptors are kept.
+func TestSideBySide(t *testing.T) {
+	root := tmpfs(t)
+	tree := openTree(t, root)
+	const streams, dirs = 4, maxDirs + 100
+	var all sync.WaitGroup
+	for s := range streams {
+		all.Go(func() {
+			for i := range dirs {
+				d := (i*7 + s) % dirs
+				f := file.AppendDir(nil, fmt.Appendf(nil, "a%d/b%d/c", d%10, d))
+				f = appendPut(f, fmt.Sprint(s), own(file.KindRegular, 0o600), file.HowFresh, []byte("x"))
+				f = file.AppendLink(f, fmt.Appendf(nil, "l%d", s), fmt.Appendf(nil, "a%d/b%d/c/%d", d%10, d, s))
+				apply(t, tree, f)
+			}
+		})
+	}
+	all.Wait()
+	n := 0
+	err := tree.List(t.Context(), ListOptions{}, func(e *file.Entry) error {
+		if e.Kind == file.KindRegular {
+			n++
+		}
+		return nil
+	}, nil)
+	if want := 2 * streams * dirs; err != nil || n != want {
+		t.Errorf("%d files, want %d, %v", n, want, err)
+	}
+	for d := range dirs {
+		path := fmt.Appendf(nil, "a%d/b%d/c", d%10, d)
+		if n, _ := tree.dirs.known(path); n.users != 0 {
+			t.Fatalf("%s is still in use", n.name)
+		}
+	}
+}
+
 // BenchmarkApplyPut makes files of 8 KiB on tmpfs. cpu-ns/op is processor time, which a busy machine stretches less.
 func BenchmarkApplyPut(b *testing.B) {
 	tree := openTree(b, tmpfs(b))
