@@ -30,6 +30,8 @@ type Change struct {
 // WatchOptions say how to watch. The zero value watches this machine.
 type WatchOptions struct {
 	Options
+	// Before is what changes are measured against, such as what was last reported; nil is how things stand when the watching begins.
+	Before *inventory.Server
 	// Quiet is how long nothing may happen before it is looked: making a partition is a burst of events. 0 is one second.
 	Quiet time.Duration
 	// Interval bounds how long a change that causes no event stays unseen. 0 is two hours.
@@ -64,8 +66,11 @@ func Watch(ctx context.Context, o WatchOptions) <-chan Change {
 
 func (o WatchOptions) watch(ctx context.Context, out chan<- Change) {
 	events := o.events(ctx) // before the first look, so that nothing falls between
-	before := o.collect(ctx)
-	for o.wait(ctx, events) {
+	before, look := o.Before, o.Before != nil
+	if before == nil {
+		before = o.collect(ctx)
+	}
+	for ; look || o.wait(ctx, events); look = false {
 		now := o.collect(ctx)
 		if ctx.Err() != nil {
 			return

@@ -1,0 +1,106 @@
+package collector
+
+import (
+	"context"
+	"errors"
+	"io"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/ferry-migrate/ferry/collector/inventory"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// TestOneHangsOneFails: the others' facts are there, and what is missing is named.
+func TestOneHangsOneFails(t *testing.T) {
+	release := make(chan struct{})
+	ended := make(chan struct{})
+	s := run(context.Background(), 50*time.Millisecond, []Collector{
+		part{"good", func(context.Context) (Fill, error) {
+			return func(s *inventory.Server) { s.Host.Hostname = "here" }, nil
+		}},
+		part{"hangs", func(context.Context) (Fill, error) { // as a system call does, deaf to its context
+			defer close(ended)
+			<-release
+			return func(s *inventory.Server) { s.Host.Hostname = "too late" }, nil
+		}},
+		part{"half", func(context.Context) (Fill, error) {
+			return func(s *inventory.Server) { s.OS.ID = "half" }, errors.New("the rest is not readable")
+		}},
+	})
+	require.Equal(t, "here", s.Host.Hostname)
+	require.Equal(t, "half", s.OS.ID)
+	require.Len(t, s.Missing, 2)
+	require.Equal(t, "hangs", s.Missing[0].Part)
+	require.Contains(t, s.Missing[0].Reason, "not finished")
+	require.Equal(t, inventory.Missing{Part: "half", Reason: "the rest is not readable"}, s.Missing[1])
+	close(release)
+	<-ended
+	require.Equal(t, "here", s.Host.Hostname, "a late collector writes nothing")
+}
+
+// TestDeviceHangs: a disk that never answers costs only itself.
+func TestDeviceHangs(t *testing.T) {
+	release := make(chan struct{})
+	defer close(release)
+	in := inspector{open: func(path string) (source, error) {
+		if path == "/dev/dead" {
+			<-release
+			return nil, errors.New("gone")
+		}
+		return memory(make([]byte, 1<<20)), nil
+	}}
+	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+	defer cancel()
+	list := []inventory.Disk{{Name: "/dev/dead", Kind: inventory.KindDisk}, {Name: "/dev/fine", Kind: inventory.KindDisk}}
+	in.disks(ctx, list)
+	require.Contains(t, list[0].Unread, "did not answer")
+	require.Empty(t, list[1].Unread)
+}
+
+// memory is a device in memory.
+type memory []byte
+
+func (m memory) Size() int64  { return int64(len(m)) }
+func (m memory) Close() error { return nil }
+
+func (m memory) ReadAt(p []byte, off int64) (int, error) {
+	if off < 0 || off+int64(len(p)) > int64(len(m)) {
+		return 0, errors.New("outside")
+	}
+	return copy(p, m[off:]), nil
+}
+
+func TestImageMissing(t *testing.T) {
+	_, err := Images(context.Background(), []string{t.TempDir() + "/none"})
+	require.ErrorContains(t, err, "none")
+}
+
+// TestSegments reads a volume of a striped and a linear segment, at every offset and length.
+func TestSegments(t *testing.T) {
+	one, two := make(memory, 64), make(memory, 64)
+	for i := range one {
+		one[i], two[i] = byte(i), byte(100+i)
+	}
+	s := segments{size: 48, from: map[string]io.ReaderAt{"a": one, "b": two}, list: []inventory.Segment{
+		{Type: "striped", Offset: 0, Size: 32, StripeSize: 8, Areas: []inventory.Area{{Physical: "a", Offset: 4}, {Physical: "b", Offset: 0}}},
+		{Type: "linear", Offset: 32, Size: 16, Areas: []inventory.Area{{Physical: "b", Offset: 40}}},
+	}}
+	want := slices.Concat(one[4:12], two[0:8], one[12:20], two[8:16], two[40:56])
+	for from := range 48 {
+		for n := 1; n <= 48-from; n++ {
+			got := make([]byte, n)
+			m, err := s.ReadAt(got, int64(from))
+			require.NoError(t, err)
+			require.Equal(t, n, m)
+			require.Equal(t, []byte(want[from:from+n]), got)
+		}
+	}
+	_, err := s.ReadAt(make([]byte, 2), 47)
+	require.ErrorIs(t, err, io.EOF)
+}
