@@ -48,7 +48,7 @@ func mountImage(t testing.TB, kind string, mkfs []string, size int64, options ..
 	if _, err := exec.LookPath(mkfs[0]); err != nil {
 		t.Skipf("%s is not installed", mkfs[0])
 	}
-	dir := t.TempDir()
+	dir := tmpfs(t) // an image in memory: what is tested is the filesystem, not the disk
 	image := filepath.Join(dir, "image")
 	if err := os.WriteFile(image, nil, 0o600); err != nil {
 		t.Fatal(err)
