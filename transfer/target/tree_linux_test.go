@@ -3,6 +3,7 @@ package target
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -87,7 +88,15 @@ func tmpfs(t testing.TB) string {
 	if err != nil {
 		t.Skip("no tmpfs at /dev/shm:", err)
 	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
+	t.Cleanup(func() {
+		if os.RemoveAll(dir) == nil {
+			return
+		}
+		_ = exec.Command("chattr", "-R", "-f", "-ia", dir).Run()
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
 	return dir
 }
 
