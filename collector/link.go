@@ -18,7 +18,9 @@ func link(s *inventory.Server) {
 			e.Device = x.bySpec(e.Spec)
 		}
 	}
-	s.Boot.SystemDisk, s.Boot.BootDisk = x.diskOf(s, "/"), x.diskOf(s, "/boot", "/boot/efi", "/efi", "/")
+	if s.OS.Family == inventory.FamilyLinux { // Windows says it itself
+		s.Boot.SystemDisk, s.Boot.BootDisk = x.diskOf(s, "/"), x.diskOf(s, "/boot", "/boot/efi", "/efi", "/")
+	}
 	for _, k := range s.Disks {
 		for _, p := range k.Partitions {
 			c := p.Content
