@@ -1,7 +1,6 @@
 package target
 
 import (
-	"errors"
 	"fmt"
 	"path/filepath"
 	"sync"
@@ -68,6 +67,9 @@ func (t *Tree) open(o TreeOptions) error {
 	if err := t.acquireLock(o); err != nil {
 		return err
 	}
+	if err := unix.Access("/proc/self/fd", unix.F_OK); err != nil {
+		return fault.Operator(CodeProc, "mount /proc", fmt.Errorf("the target needs /proc: %w", err))
+	}
 	a := t.appliers.Get().(*applier)
 	defer t.appliers.Put(a)
 	var root file.Entry
@@ -77,9 +79,6 @@ func (t *Tree) open(o TreeOptions) error {
 	}
 	if err != nil {
 		return err
-	}
-	if unix.Access("/proc/self/fd/0/..", unix.F_OK) == unix.ENOENT && unix.Access("/proc/self/fd", unix.F_OK) != nil {
-		return fault.Operator(CodeProc, "mount /proc", errors.New("the target needs /proc"))
 	}
 	before, err := readMounts(t.path)
 	if err != nil {
