@@ -35,8 +35,14 @@ func listDevices(r root) devices {
 			}
 		}
 	}
-	for _, name := range r.names(blockClass) {
-		d.add(r, name)
+	names := r.names(blockClass)
+	found := make([]devices, len(names))
+	inParallel(len(names), 8, func(i int) {
+		found[i].node = d.node
+		found[i].add(r, names[i])
+	})
+	for _, f := range found {
+		d.disks, d.mapped = append(d.disks, f.disks...), append(d.mapped, f.mapped...)
 	}
 	d.foldPaths()
 	return d

@@ -1,15 +1,14 @@
 package collector
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 
 	"github.com/ferry-migrate/ferry/collector/inventory"
@@ -18,26 +17,46 @@ import (
 // oneMount bounds the time to ask one filesystem: a network one whose server is gone never answers.
 const oneMount = 2 * time.Second
 
-// readMounts lists the mounts of this process's namespace, in the order they were made.
+// readMounts lists the mounts of this process's namespace, in the order of the kernel's table. A line that is not understood is
+// named in the error, and costs only itself.
 func readMounts(r root) ([]inventory.Mount, error) {
 	b, err := r.bytes("proc/self/mountinfo")
 	if err != nil {
-		return nil, err
-	}
-	list, err := mountinfo.GetMountsFromReader(bytes.NewReader(b), nil)
-	if err != nil {
 		return nil, fmt.Errorf("mount table: %w", err)
 	}
-	out := make([]inventory.Mount, 0, len(list))
-	for _, m := range list {
-		out = append(out, inventory.Mount{
-			ID: int64(m.ID), Parent: int64(m.Parent), Number: fmt.Sprintf("%d:%d", m.Major, m.Minor), Root: m.Root, Path: m.Mountpoint,
-			Source: m.Source, Type: m.FSType, Options: m.Options, Super: m.VFSOptions,
-			ReadOnly: hasOption(m.Options, "ro") || hasOption(m.VFSOptions, "ro"), Kind: mountKind(m.FSType),
-		})
+	var out []inventory.Mount
+	for line := range strings.Lines(string(b)) {
+		m, ok := parseMount(line)
+		switch {
+		case ok:
+			out = append(out, m)
+		case err == nil && strings.TrimSpace(line) != "":
+			err = fmt.Errorf("mount table: the line %q is not understood", line)
+		}
 	}
 	markViews(out)
-	return out, nil
+	return out, err
+}
+
+// parseMount reads a line of mountinfo (proc_pid_mountinfo(5)): id, parent, device, root, path, options, optional fields up to a
+// hyphen, then type, source and options of the filesystem. Each may have escapes; the source may be empty.
+func parseMount(line string) (m inventory.Mount, ok bool) {
+	f := strings.Split(strings.TrimRight(line, "\n"), " ")
+	dash := slices.Index(f, "-")
+	if dash < 6 || len(f) < dash+4 {
+		return m, false
+	}
+	id, err1 := strconv.ParseInt(f[0], 10, 64)
+	parent, err2 := strconv.ParseInt(f[1], 10, 64)
+	if err1 != nil || err2 != nil {
+		return m, false
+	}
+	fs := f[dash+1:]
+	m = inventory.Mount{
+		ID: id, Parent: parent, Number: f[2], Root: unescape(f[3]), Path: unescape(f[4]), Options: f[5], Type: unescape(fs[0]), Source: unescape(fs[1]), Super: fs[2],
+	}
+	m.ReadOnly, m.Kind = hasOption(m.Options, "ro") || hasOption(m.Super, "ro"), mountKind(m.Type)
+	return m, true
 }
 
 func hasOption(list, name string) bool {

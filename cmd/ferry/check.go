@@ -50,11 +50,11 @@ func checkCommand() *cobra.Command {
 			if err := cmd.Context().Err(); err != nil {
 				return err
 			}
-			print := report.write
+			show := report.write
 			if f.json {
-				print = func(w io.Writer) error { return printJSON(w, report) }
+				show = func(w io.Writer) error { return printJSON(w, report) }
 			}
-			if err := print(cmd.OutOrStdout()); err != nil {
+			if err := show(cmd.OutOrStdout()); err != nil {
 				return err
 			}
 			if !report.OK {
