@@ -29,6 +29,9 @@ func TestLaterPass(t *testing.T) {
 		for _, l := range laters {
 			t.Run(fs+"/"+l.name, func(t *testing.T) {
 				s := newStage(t, fs, 256<<20)
+				for i := range 20 { // by which the guard against deleting measures
+					write(t, s.path(fmt.Sprint("other/", i)), 10, byte(i))
+				}
 				l.before(t, s)
 				s.mustMigrate()
 				s.judge()
