@@ -38,7 +38,7 @@ func (in inspector) unmountedBtrfs(ctx context.Context, list []carrier) inventor
 	fs, err := patiently(ctx, func() (inventory.Btrfs, error) {
 		var devices []probe.BtrfsDevice
 		var open closers
-		defer func() { open.Close() }()
+		defer func() { _ = open.Close() }() // they were only read
 		seen := map[string]bool{}
 		var twice []string
 		for _, c := range list {

@@ -113,7 +113,10 @@ type part struct {
 	collect func(context.Context) (Fill, error)
 }
 
-func (p part) Name() string                              { return p.name }
+// Name returns the name of the part.
+func (p part) Name() string { return p.name }
+
+// Collect calls the function.
 func (p part) Collect(ctx context.Context) (Fill, error) { return p.collect(ctx) }
 
 // patiently runs f, which may hang in a system call, and gives up on it when ctx ends. An f that is given up on goes on in

@@ -77,7 +77,7 @@ func registryText(path, value string) string {
 	if err != nil {
 		return ""
 	}
-	defer k.Close()
+	defer func() { _ = k.Close() }()
 	s, _, _ := k.GetStringValue(value)
 	return s
 }
@@ -87,7 +87,7 @@ func registryNumber(path, value string) uint64 {
 	if err != nil {
 		return 0
 	}
-	defer k.Close()
+	defer func() { _ = k.Close() }()
 	n, _, _ := k.GetIntegerValue(value)
 	return n
 }
@@ -137,8 +137,11 @@ func collectNetwork(context.Context) (Fill, error) {
 	var routes []inventory.Route
 	for a := (*windows.IpAdapterAddresses)(unsafe.Pointer(&b[0])); a != nil; a = a.Next {
 		n := inventory.NIC{
-			Name: windows.UTF16PtrToString(a.FriendlyName), MTU: int(int32(a.Mtu)), Up: a.OperStatus == windows.IfOperStatusUp, Kind: adapterKind(a.IfType),
-			SpeedMbit: int64(a.TransmitLinkSpeed / 1_000_000), Addresses: []string{},
+			Name: windows.UTF16PtrToString(a.FriendlyName), MTU: max(int(int32(a.Mtu)), 0), Up: a.OperStatus == windows.IfOperStatusUp, Kind: adapterKind(a.IfType),
+			Addresses: []string{},
+		}
+		if a.TransmitLinkSpeed < 1<<50 { // all ones: not known
+			n.SpeedMbit = int64(a.TransmitLinkSpeed / 1_000_000)
 		}
 		n.MAC = net.HardwareAddr(a.PhysicalAddress[:min(a.PhysicalAddressLength, 8)]).String()
 		for u := a.FirstUnicastAddress; u != nil; u = u.Next {

@@ -25,7 +25,9 @@ func Images(ctx context.Context, files []string) (*inventory.Server, error) {
 			return nil, fmt.Errorf("image: %w", err)
 		}
 		info := d.Info()
-		d.Close()
+		if err := d.Close(); err != nil {
+			return nil, fmt.Errorf("image: %w", err)
+		}
 		kind := inventory.KindDisk
 		if info.Image {
 			kind = inventory.KindImage

@@ -78,7 +78,9 @@ func archive(in *bufio.Reader, found map[string]bool) error {
 		if b[0] != 0 {
 			break
 		}
-		in.Discard(1)
+		if _, err := in.Discard(1); err != nil {
+			return err
+		}
 	}
 	magic, _ := in.Peek(6)
 	var plain io.Reader

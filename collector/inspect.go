@@ -29,14 +29,6 @@ func openDevice(path string) (source, error) { return blockdev.Open(path) }
 // oneDevice bounds the time for one device: a path that has gone away may never answer.
 const oneDevice = 5 * time.Second
 
-// storage is what reading the devices brought.
-type storage struct {
-	disks   []inventory.Disk
-	groups  []inventory.VolumeGroup
-	btrfs   []inventory.Btrfs
-	missing []inventory.Missing
-}
-
 // inspector reads what is on devices. Every device is opened on its own, read, and closed.
 type inspector struct {
 	open opener

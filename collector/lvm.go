@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"sort"
-	"strings"
 
 	"github.com/ferry-migrate/ferry/collector/inventory"
 	"github.com/ferry-migrate/ferry/collector/probe"
@@ -96,81 +94,6 @@ func reading[T any](ctx context.Context, c carrier, f func(r io.ReaderAt, size i
 	})
 }
 
-// mapped is a device-mapper device that is not a disk: a logical volume, or a partition of a multipath disk.
-type mapped struct {
-	name, uuid, node, number string
-	size                     int64
-	holders, slaves          []string
-}
-
-// activate says which logical volumes are active, from the device-mapper devices that the kernel has.
-func activate(groups []inventory.VolumeGroup, list []mapped) {
-	byUUID := map[string]mapped{}
-	for _, m := range list {
-		byUUID[m.uuid] = m
-	}
-	for g := range groups {
-		for l := range groups[g].Logical {
-			lv := &groups[g].Logical[l]
-			id := "LVM-" + strings.ReplaceAll(groups[g].UUID+lv.UUID, "-", "")
-			for _, suffix := range []string{"", "-tpool", "-pool"} {
-				if m, ok := byUUID[id+suffix]; ok {
-					lv.Active, lv.Number, lv.Holders = true, m.number, m.holders
-					break
-				}
-			}
-		}
-	}
-}
-
-// unreadGroups makes groups of the active logical volumes that no metadata was found for, as when the devices may not be read. Their
-// names and sizes are all that the kernel knows.
-func unreadGroups(groups []inventory.VolumeGroup, list []mapped) []inventory.VolumeGroup {
-	known := map[string]bool{}
-	for _, vg := range groups {
-		known[strings.ReplaceAll(vg.UUID, "-", "")] = true
-	}
-	at := map[string]int{}
-	for _, m := range list {
-		id, ok := strings.CutPrefix(m.uuid, "LVM-")
-		if !ok || len(id) < 64 || known[id[:32]] {
-			continue
-		}
-		vgName, lvName := splitMapper(m.name)
-		i, seen := at[id[:32]]
-		if !seen {
-			i = len(groups)
-			at[id[:32]] = i
-			groups = append(groups, inventory.VolumeGroup{
-				Name: vgName, UUID: id[:32], Status: []string{}, Physical: []inventory.PhysicalVolume{}, Logical: []inventory.LogicalVolume{},
-				Problems: []string{"its metadata could not be read: run as root, or a disk is missing"},
-			})
-		}
-		vg := &groups[i]
-		vg.Logical = append(vg.Logical, inventory.LogicalVolume{
-			Name: lvName, UUID: id[32:64], Device: m.node, Number: m.number, Active: true, Internal: len(id) > 64, Size: m.size, Status: []string{},
-			Segments: []inventory.Segment{}, Holders: m.holders,
-		})
-		for _, slave := range m.slaves {
-			if !slices.ContainsFunc(vg.Physical, func(pv inventory.PhysicalVolume) bool { return pv.Device == slave }) {
-				vg.Physical = append(vg.Physical, inventory.PhysicalVolume{Device: slave})
-			}
-		}
-	}
-	return groups
-}
-
-// splitMapper undoes probe.MapperName: the single hyphen is between the names.
-func splitMapper(name string) (vg, lv string) {
-	for i := 1; i < len(name)-1; i++ {
-		if name[i] == '-' && name[i-1] != '-' && name[i+1] != '-' {
-			vg, lv = name[:i], name[i+1:]
-			return strings.ReplaceAll(vg, "--", "-"), strings.ReplaceAll(lv, "--", "-")
-		}
-	}
-	return name, name
-}
-
 // logicalContent reads what is on the logical volumes: an active one by its device, an inactive one through the physical
 // volumes when its layout is simple.
 func (in inspector) logicalContent(ctx context.Context, groups []inventory.VolumeGroup, all []carrier) (out []carrier) {
@@ -210,9 +133,10 @@ type segments struct {
 	from map[string]io.ReaderAt
 }
 
-// closers closes all that were opened.
+// closers are all that were opened.
 type closers []io.Closer
 
+// Close closes them all.
 func (c closers) Close() error {
 	var errs []error
 	for _, x := range c {

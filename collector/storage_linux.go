@@ -6,6 +6,14 @@ import (
 	"github.com/ferry-migrate/ferry/collector/inventory"
 )
 
+// storage is what reading the devices brought.
+type storage struct {
+	disks   []inventory.Disk
+	groups  []inventory.VolumeGroup
+	btrfs   []inventory.Btrfs
+	missing []inventory.Missing
+}
+
 // collectStorage finds disks and what is on them. In a captured tree there is nothing to open: the kernel's account is all.
 func collectStorage(r root) func(context.Context) (Fill, error) {
 	return func(ctx context.Context) (Fill, error) {

@@ -29,6 +29,7 @@ const maxDrives = 256
 // localWindows asks the Windows that Ferry runs on.
 type localWindows struct{}
 
+// Drives tries the names of physical drives one by one.
 func (localWindows) Drives() ([]windowsDrive, error) {
 	var out []windowsDrive
 	var denied error
@@ -42,7 +43,7 @@ func (localWindows) Drives() ([]windowsDrive, error) {
 			continue
 		}
 		info := d.Info()
-		d.Close()
+		_ = d.Close()
 		out = append(out, windowsDrive{Name: name, Size: info.Size, Logical: info.LogicalSector, Physical: info.PhysicalSector, Descriptor: descriptor(name)})
 	}
 	return out, denied
@@ -54,7 +55,7 @@ func descriptor(name string) []byte {
 	if err != nil {
 		return nil
 	}
-	defer windows.CloseHandle(h)
+	defer closeHandle(h)
 	var query [12]byte // StorageDeviceProperty, PropertyStandardQuery
 	out := make([]byte, 4096)
 	var n uint32
@@ -73,13 +74,14 @@ func openQuery(name string) (windows.Handle, error) {
 	return windows.CreateFile(p, 0, windows.FILE_SHARE_READ|windows.FILE_SHARE_WRITE, nil, windows.OPEN_EXISTING, 0, 0)
 }
 
+// Volumes asks the mount manager.
 func (localWindows) Volumes() ([]inventory.WindowsVolume, error) {
 	buf := make([]uint16, windows.MAX_PATH)
 	h, err := windows.FindFirstVolume(&buf[0], uint32(len(buf)))
 	if err != nil {
 		return nil, fmt.Errorf("volumes: %w", err)
 	}
-	defer windows.FindVolumeClose(h)
+	defer func() { _ = windows.FindVolumeClose(h) }()
 	system := systemDirectory()
 	out := []inventory.WindowsVolume{}
 	for {
@@ -162,7 +164,7 @@ func extents(device string) []inventory.VolumeExtent {
 	if err != nil {
 		return out
 	}
-	defer windows.CloseHandle(h)
+	defer closeHandle(h)
 	b := make([]byte, 8+24*128)
 	var n uint32
 	if windows.DeviceIoControl(h, ioctlVolumeDiskExtents, nil, 0, &b[0], uint32(len(b)), &n, nil) != nil || n < 8 {
@@ -179,6 +181,9 @@ func extents(device string) []inventory.VolumeExtent {
 	return out
 }
 
+// closeHandle closes what was opened for questions only.
+func closeHandle(h windows.Handle) { _ = windows.CloseHandle(h) }
+
 func systemDirectory() string {
 	dir, err := windows.GetSystemDirectory()
 	if err != nil {
@@ -187,6 +192,7 @@ func systemDirectory() string {
 	return dir
 }
 
+// Facts asks the file system, the token of this process and the service manager.
 func (localWindows) Facts() (inventory.Windows, error) {
 	dir := systemDirectory()
 	w := inventory.Windows{SystemDirectory: dir, Drivers: map[string]bool{}, Elevated: windows.GetCurrentProcessToken().IsElevated(), Privileges: privileges()}
@@ -243,7 +249,7 @@ func services(names ...string) ([]inventory.WindowsService, error) {
 		return out, fmt.Errorf("service manager: %w", err)
 	}
 	manager := &mgr.Mgr{Handle: h}
-	defer manager.Disconnect()
+	defer func() { _ = manager.Disconnect() }()
 	for _, name := range names {
 		out = append(out, service(manager, name))
 	}
@@ -261,7 +267,7 @@ func service(manager *mgr.Mgr, name string) inventory.WindowsService {
 		return s
 	}
 	open := &mgr.Service{Name: name, Handle: h}
-	defer open.Close()
+	defer func() { _ = open.Close() }()
 	if st, err := open.Query(); err == nil {
 		s.State = map[svc.State]string{svc.Running: "running", svc.Stopped: "stopped"}[st.State]
 		if s.State == "" {

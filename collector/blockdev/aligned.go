@@ -15,6 +15,7 @@ type aligned struct {
 	size, sector int64
 }
 
+// ReadAt reads the sectors around what is asked.
 func (a aligned) ReadAt(p []byte, off int64) (int, error) {
 	if off < 0 || off >= a.size {
 		return 0, io.EOF

@@ -95,10 +95,10 @@ func (p *textParser) fail() { p.err, p.b = errText, nil }
 // skip drops blanks and comments.
 func (p *textParser) skip() {
 	for len(p.b) > 0 {
-		switch c := p.b[0]; {
-		case c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == 0:
+		switch p.b[0] {
+		case ' ', '\t', '\n', '\r', 0:
 			p.b = p.b[1:]
-		case c == '#':
+		case '#':
 			if i := bytes.IndexByte(p.b, '\n'); i >= 0 {
 				p.b = p.b[i:]
 			} else {
