@@ -3,7 +3,10 @@ package collector
 import (
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -188,4 +191,26 @@ func TestAdvise(t *testing.T) {
 		require.Equal(t, c.level, a[0].Level, a[0])
 		require.NotEmpty(t, a[0].Reason)
 	}
+}
+
+// TestCodesDocumented: every code that can be found is explained to the user.
+func TestCodesDocumented(t *testing.T) {
+	doc, err := os.ReadFile("../docs/DISCOVERY.md")
+	require.NoError(t, err)
+	files, err := filepath.Glob("preflight*.go")
+	require.NoError(t, err)
+	codes := regexp.MustCompile(`"(FERRY-[A-Z0-9-]+)"`)
+	count := 0
+	for _, file := range files {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		source, err := os.ReadFile(file)
+		require.NoError(t, err)
+		for _, m := range codes.FindAllStringSubmatch(string(source), -1) {
+			require.Regexp(t, regexp.QuoteMeta(m[1])+`[ ,]`, string(doc))
+			count++
+		}
+	}
+	require.Greater(t, count, 50)
 }
