@@ -19,7 +19,7 @@ func (m *migration) survey(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, stop()) }()
-	m.total.Pass, m.total.Verified = "dry-run", "none"
+	m.total.Pass, m.total.Verified, m.total.CompressRate = "dry-run", "none", 100
 	for _, cfg := range m.sources {
 		cfg.Dial, cfg.Counters, cfg.Log, cfg.MoreToCome = dial, m.counters, m.log, func() bool { return true }
 		s, err := source.Look(ctx, cfg, &source.Counters{})

@@ -30,7 +30,7 @@ func (m *migration) compare(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, stop()) }()
-	m.total.Verified = "full"
+	m.total.Verified, m.total.CompressRate = "full", 100
 	for _, cfg := range m.sources {
 		cfg.Dial, cfg.Counters, cfg.Log, cfg.MoreToCome = dial, m.counters, m.log, func() bool { return true }
 		count := &source.Counters{}

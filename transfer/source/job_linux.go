@@ -53,6 +53,14 @@ type item struct {
 	counted  bool   // its bytes are counted with its runs
 }
 
+// data is how many bytes of data the file holds, holes aside, as far as the filesystem tells.
+func (it *item) data() int64 {
+	if it.Kind != file.KindRegular {
+		return 0
+	}
+	return min(it.Size, it.place.Alloc)
+}
+
 // bare returns the name without its NUL.
 func (it *item) bare() []byte { return it.name[:len(it.name)-1] }
 

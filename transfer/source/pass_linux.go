@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ferry-migrate/ferry/internal/fault"
+	"github.com/ferry-migrate/ferry/transfer/chunk"
 	"github.com/ferry-migrate/ferry/transfer/file"
 	"github.com/ferry-migrate/ferry/transfer/file/manifest"
 )
@@ -123,7 +124,7 @@ func (p *pass) account(w *worker, j *job) {
 	c.raw.Add(int64(len(w.ops)))
 	c.saved.Add(w.saved)
 	if j.large != nil {
-		c.bytes.Add(min(j.count*chunkSize, max(0, j.large.item.Size-j.first*chunkSize)))
+		c.bytes.Add(dataIn(j.found, j.large.item.Size-j.first*chunkSize))
 		return
 	}
 	var files, bytes int64
@@ -134,15 +135,26 @@ func (p *pass) account(w *worker, j *job) {
 		}
 		files++
 		if it.act != actBegin && len(it.Link) == 0 && !it.counted {
-			bytes += it.Size
+			bytes += it.data()
 		}
 	}
 	c.files.Add(files)
 	c.bytes.Add(bytes)
 }
 
+// dataIn returns how many bytes of data chunks with these digests hold, holes aside; left is how much of the file there is from the
+// first on.
+func dataIn(digests []byte, left int64) (n int64) {
+	for i := range int64(len(digests) / chunk.DigestSize) {
+		if *digestAt(digests, i) != chunk.Hole {
+			n += max(0, min(chunk.Size, left-i*chunk.Size))
+		}
+	}
+	return n
+}
+
 // saved counts an unchanged file.
-func (p *pass) saved(it *item) { p.count.saved.Add(it.Size) }
+func (p *pass) saved(it *item) { p.count.saved.Add(it.data()) }
 
 func (p *pass) savedBytes(n int64) { p.count.saved.Add(n) }
 
@@ -214,7 +226,7 @@ func (p *pass) acked(seq uint64) error {
 // openRoot opens the source directory. Where the kernel lets us, it is a private copy of its mount alone, so that what is
 // mounted below does not hide what lies under it. bounded says that the walk has to mind mounts itself.
 func openRoot(path string) (fd int, bounded bool, err error) {
-	fd, err = unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	fd, err = openNoAtime(unix.AT_FDCWD, path)
 	if err != nil {
 		return -1, false, sourceError(path, err)
 	}
@@ -223,12 +235,22 @@ func openRoot(path string) (fd int, bounded bool, err error) {
 		return fd, true, nil // not privileged, or before Linux 5.2
 	}
 	defer unix.Close(tree)
-	clone, err := unix.Openat(tree, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	clone, err := openNoAtime(tree, ".")
 	if err != nil {
 		return fd, true, nil
 	}
 	unix.Close(fd)
 	return clone, false, nil
+}
+
+// openNoAtime opens a directory so that listing it leaves its access time alone, where this process may.
+func openNoAtime(dirfd int, path string) (int, error) {
+	const flags = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC
+	fd, err := unix.Openat(dirfd, path, flags|unix.O_NOATIME, 0)
+	if err == unix.EPERM {
+		fd, err = unix.Openat(dirfd, path, flags, 0)
+	}
+	return fd, err
 }
 
 func sourceError(path string, err error) error {

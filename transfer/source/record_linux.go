@@ -158,7 +158,7 @@ func (p *pass) do(w *worker, f *framer, j *job) error {
 		return err
 	}
 	if p.mute {
-		w.ops = w.ops[:0]
+		w.ops, w.cuts = w.ops[:0], w.cuts[:0]
 	}
 	if err := f.encode(w.ops, w.cuts); err != nil {
 		return err

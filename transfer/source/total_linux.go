@@ -36,7 +36,7 @@ func (p *pass) total(ctx context.Context) {
 		}
 		entries++
 		if it.Kind == file.KindRegular {
-			bytes += it.Size / int64(max(it.Nlink, 1))
+			bytes += min(it.Size, it.Place.Alloc) / int64(max(it.Nlink, 1))
 		}
 	}
 	p.count.filesTotal.Store(entries)

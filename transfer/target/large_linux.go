@@ -32,6 +32,7 @@ func (a *applier) begin(d *dir, op *file.Op) error {
 	}
 	if op.How == file.HowInPlace {
 		a.tree.files.forget(path)
+		extend(old, op.Meta.Size)
 		a.tree.files.release(a.tree.files.add(&begun{path: string(path), fd: old}), false)
 		return nil
 	}
@@ -63,10 +64,15 @@ func (a *applier) beginNew(d *dir, op *file.Op, old int) error {
 			return a.contentFails(e)
 		}
 	}
+	extend(in.fd, op.Meta.Size)
 	b := &begun{path: string(path), fd: in.fd, fresh: in.fresh, perm: in.have.Perm, gid: in.have.GID}
 	a.tree.files.release(a.tree.files.add(b), false)
 	return nil
 }
+
+// extend gives a file its size before its content comes: XFS allocates ahead of a write at the end of a file, and what it took too much
+// would fill the hole that follows. OpEnd sets the size again and reports what is wrong with it.
+func extend(fd int, size int64) { _ = unix.Ftruncate(fd, size) }
 
 // begunFile returns the begun file called name, in use until it is released. It is nil if there is no regular file.
 func (a *applier) begunFile(d *dir, name []byte) (*begun, error) {

@@ -29,7 +29,7 @@ func (t *Tree) List(ctx context.Context, o ListOptions, entry func(*file.Entry) 
 	if t.closing.Load() {
 		return errClosed
 	}
-	fd, err := unix.Openat(t.fd, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	fd, err := t.reopen()
 	if err != nil {
 		return failure("list", []byte(t.path), err)
 	}

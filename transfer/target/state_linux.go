@@ -44,9 +44,19 @@ func (t *Tree) State() (TreeState, error) {
 	return s, err
 }
 
+// reopen returns another descriptor of the root, to list it with: its access time stays.
+func (t *Tree) reopen() (int, error) {
+	dot := [2]byte{'.', 0}
+	fd, e := openDirAt(t.fd, &dot[0])
+	if e != 0 {
+		return -1, e
+	}
+	return fd, nil
+}
+
 // isEmpty reports whether there is nothing in the root but what mkfs and this package put there.
 func (t *Tree) isEmpty() (bool, error) {
-	fd, err := unix.Openat(t.fd, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	fd, err := t.reopen()
 	if err != nil {
 		return false, failure("list", []byte(t.path), err)
 	}
