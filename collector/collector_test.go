@@ -104,3 +104,22 @@ func TestSegments(t *testing.T) {
 	_, err := s.ReadAt(make([]byte, 2), 47)
 	require.ErrorIs(t, err, io.EOF)
 }
+
+// TestMerge: the kernel is right about where a partition is, the table about what it is; each may know more than the other.
+func TestMerge(t *testing.T) {
+	got := merge("/dev/nvme0n1", []inventory.Partition{
+		{Index: 1, Name: "/dev/nvme0n1p1", Number: "259:1", Start: 10, Size: 20, Active: true},
+		{Index: 4, Name: "/dev/nvme0n1p4", Start: 90, Size: 5, Active: true},
+		{Index: 2, Name: "/dev/nvme0n1p2", Start: 40, Size: 1024, Active: true},
+		{Index: 5, Name: "/dev/mapper/mp5", Size: 7, Active: true}, // of multipath: where it starts is not known
+	}, []inventory.Partition{
+		{Index: 1, Start: 10, Size: 15, Label: "grown since"}, {Index: 2, Start: 40, Size: 50, Extended: true}, {Index: 3, Start: 60, Size: 1}, {Index: 5, Start: 70, Size: 7},
+	})
+	require.Equal(t, []inventory.Partition{
+		{Index: 1, Name: "/dev/nvme0n1p1", Number: "259:1", Start: 10, Size: 20, Label: "grown since", Active: true},
+		{Index: 2, Name: "/dev/nvme0n1p2", Start: 40, Size: 50, Extended: true, Active: true},
+		{Index: 3, Name: "/dev/nvme0n1p3", Start: 60, Size: 1},
+		{Index: 4, Name: "/dev/nvme0n1p4", Start: 90, Size: 5, Active: true},
+		{Index: 5, Name: "/dev/mapper/mp5", Start: 70, Size: 7, Active: true},
+	}, got)
+}

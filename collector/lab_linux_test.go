@@ -167,6 +167,53 @@ func TestPartitionsAndLVM(t *testing.T) {
 	require.True(t, found)
 }
 
+// TestPartitionNodes has partitions that the kernel knows. What was written through a partition is seen through it, whatever the page
+// cache of the whole disk has kept since an earlier look.
+func TestPartitionNodes(t *testing.T) {
+	l := newLab(t, "sfdisk", "addpart", "delpart", "mkfs.ext4", "mkfs.xfs")
+	image := l.image(400 << 20)
+	cmd := exec.Command("sfdisk", "-q", image)
+	cmd.Stdin = strings.NewReader("label: dos\n,20M,L\n,,E\n,330M,L\n")
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	dev := l.attach(image)
+	parts := diskNamed(t, l.collect(), dev).Partitions
+	require.Len(t, parts, 3)
+	for _, p := range parts {
+		require.False(t, p.Active)
+		if !p.Extended {
+			l.run("addpart", dev, fmt.Sprint(p.Index), fmt.Sprint(p.Start/512), fmt.Sprint(p.Size/512))
+			l.Cleanup(func() { l.run("delpart", dev, fmt.Sprint(p.Index)) })
+		}
+	}
+	one, five := dev+"p1", dev+"p5"
+	l.run("mkfs.ext4", "-q", "-F", one)
+	l.run("mkfs.ext4", "-q", "-F", five)
+	dir := l.mount(one) // keeps the whole disk open, and so its cache
+	look := func() map[string]string {
+		k := diskNamed(t, l.collect(), dev)
+		types := map[string]string{}
+		for _, p := range k.Partitions {
+			require.Equal(t, !p.Extended, p.Active, p.Name)
+			if p.Content != nil {
+				types[p.Name] = p.Content.Type
+			}
+		}
+		require.True(t, k.Partitions[2].Logical)
+		return types
+	}
+	require.Equal(t, map[string]string{one: "ext4", five: "ext4"}, look())
+	l.run("mkfs.xfs", "-q", "-f", five)
+	require.Equal(t, map[string]string{one: "ext4", five: "xfs"}, look())
+	s := l.collect()
+	for _, m := range s.Mounts {
+		if m.Path == dir {
+			require.Equal(t, one, m.Source)
+			require.Equal(t, m.Usage, diskNamed(t, s, dev).Partitions[0].Content.Usage)
+		}
+	}
+}
+
 // TestMountedBtrfs compares subvolumes, profiles and mount paths with what btrfs says, and with the same after unmounting.
 func TestMountedBtrfs(t *testing.T) {
 	l := newLab(t, "mkfs.btrfs", "btrfs")

@@ -149,3 +149,29 @@ func TestLVMChecksum(t *testing.T) {
 	}
 	require.Equal(t, sum, lvmCRC(data))
 }
+
+// TestNTFSFixup: the last two bytes of each sector of a record are kept elsewhere in it, and put back before it is read.
+func TestNTFSFixup(t *testing.T) {
+	rec := make([]byte, 1024)
+	copy(rec, "FILE")
+	le.PutUint16(rec[4:], 48) // the update sequence …
+	le.PutUint16(rec[6:], 3)  // … of one number and two saved words
+	le.PutUint16(rec[48:], 0x7777)
+	copy(rec[50:], "abcd")
+	le.PutUint16(rec[510:], 0x7777)
+	le.PutUint16(rec[1022:], 0x7777)
+	v := ntfs{m: newImage(patched{base: rec, size: 1024}, 1024), record: 1024}
+	got := v.fileRecord(0)
+	require.Equal(t, "ab", string(got[510:512]))
+	require.Equal(t, "cd", string(got[1022:1024]))
+	le.PutUint16(rec[1022:], 0x7778) // a torn write
+	require.Nil(t, ntfs{m: newImage(patched{base: rec, size: 1024}, 1024), record: 1024}.fileRecord(0))
+}
+
+// TestExtendedLoop: a chain of logical partitions that turns back ends, and is reported.
+func TestExtendedLoop(t *testing.T) {
+	table, parts, err := Table(patched{base: loopback(), size: 1 << 30}, 1<<30, 512)
+	require.NoError(t, err)
+	require.Len(t, parts, 1)
+	require.Contains(t, table.Problems[0], "turns back")
+}
