@@ -50,11 +50,30 @@ func SourceDisks(s *inventory.Server) smsapi.UpdateDiskInfo {
 			out.Disks = append(out.Disks, sourceDisk(s, k, mounts))
 		}
 	}
+	files := inFiles(s)
 	for i := range s.VolumeGroups {
-		out.VolumeGroups = append(out.VolumeGroups, sourceGroup(&s.VolumeGroups[i], mounts))
+		if vg := &s.VolumeGroups[i]; len(vg.Physical) == 0 || !files[vg.Physical[0].Device] {
+			out.VolumeGroups = append(out.VolumeGroups, sourceGroup(vg, mounts))
+		}
 	}
 	for i := range s.Btrfs {
-		out.BtrfsList = append(out.BtrfsList, sourceBtrfs(&s.Btrfs[i]))
+		if fs := &s.Btrfs[i]; len(fs.Devices) == 0 || !files[fs.Devices[0].Name] {
+			out.BtrfsList = append(out.BtrfsList, sourceBtrfs(fs))
+		}
+	}
+	return out
+}
+
+// inFiles names the devices that are files of another filesystem, as images of virtual machines are: they move as files.
+func inFiles(s *inventory.Server) map[string]bool {
+	out := map[string]bool{}
+	for _, k := range s.Disks {
+		if k.Kind == inventory.KindLoop {
+			out[k.Name] = true
+			for _, p := range k.Partitions {
+				out[p.Name] = true
+			}
+		}
 	}
 	return out
 }

@@ -79,7 +79,10 @@ func TestRegisterSource(t *testing.T) {
 }
 
 func TestSourceDisks(t *testing.T) {
-	out := SourceDisks(centos())
+	s := centos()
+	s.Btrfs = append(s.Btrfs, inventory.Btrfs{UUID: "image", Devices: []inventory.BtrfsDevice{{Name: "/dev/loop0"}}})
+	out := SourceDisks(s)
+	require.Len(t, out.BtrfsList, 1, "what lies in an image file moves as a file")
 	require.Len(t, out.Disks, 2, "loop and removable devices are no disks of the server")
 	system, data := out.Disks[0], out.Disks[1]
 	require.Equal(t, []any{"/dev/vda", "MBR", "BOOT", true}, []any{system.Name, system.PartitionStyle, system.DeviceUse, system.OSDisk})

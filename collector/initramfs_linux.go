@@ -34,12 +34,8 @@ func inInitramfs(ctx context.Context, r root, image string, v *inventory.Virtio)
 		return fmt.Errorf("initramfs: %w", err)
 	}
 	defer f.Close()
-	found := map[string]bool{}
-	in := bufio.NewReaderSize(contextReader{ctx, f}, 1<<20)
-	for err == nil { // an image is a row of archives: microcode in the clear, then the rest compressed
-		err = archive(in, found)
-	}
-	if !errors.Is(err, io.EOF) {
+	found, err := modulesIn(contextReader{ctx, f})
+	if err != nil {
 		return fmt.Errorf("initramfs %s: %w", image, err)
 	}
 	v.Checked = "modules+initramfs"
@@ -53,6 +49,19 @@ func inInitramfs(ctx context.Context, r root, image string, v *inventory.Virtio)
 	}
 	v.Loadable = still
 	return nil
+}
+
+// modulesIn lists the kernel modules in an image, which is a row of archives: microcode in the clear, then the rest compressed.
+func modulesIn(r io.Reader) (found map[string]bool, err error) {
+	found = map[string]bool{}
+	in := bufio.NewReaderSize(r, 1<<16)
+	for err == nil {
+		err = archive(in, found)
+	}
+	if !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	return found, nil
 }
 
 // contextReader stops reading when the context ends.

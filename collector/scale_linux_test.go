@@ -141,7 +141,9 @@ func FuzzTables(f *testing.F) {
 	f.Add("20 1 8:1 / / rw - ext4 /dev/sda1 rw\n", "/swap\\040file file 10 1 -2", "UUID=x / ext4 defaults 0 1", "eth0 00000000 0100000A 0003 0 0 0 00000000")
 	f.Add("1 1 0:0 / \\377\\9 rw", "a b", "\"", "x")
 	f.Fuzz(func(t *testing.T, mounts, swaps, fstab, routes string) {
-		dir := t.TempDir()
+		dir, err := os.MkdirTemp(memoryDir(), "ferry-fuzz-")
+		require.NoError(t, err)
+		defer os.RemoveAll(dir)
 		for name, content := range map[string]string{"proc/self/mountinfo": mounts, "proc/swaps": swaps, "etc/fstab": fstab, "etc/crypttab": fstab, "proc/net/route": routes, "proc/net/ipv6_route": routes, "etc/os-release": fstab, "etc/resolv.conf": fstab} {
 			path := filepath.Join(dir, name)
 			require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
