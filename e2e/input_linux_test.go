@@ -7,6 +7,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/ferry-migrate/ferry/e2e/proxy"
 )
 
 // TestBadInput gives Ferry what it cannot do. Each case has its exit code, a stable code and a remedy, and writes nothing.
@@ -126,12 +128,12 @@ func TestStateLocked(t *testing.T) {
 	s := newStage(t, "ext4", 64<<20)
 	put("f", 4<<20)(t, s)
 	p := s.between()
-	p.SetRate(0, 256<<10)
+	p.After(1<<20, func() { p.Stall(proxy.Up, true) })
 	first := s.begin()
-	p.WaitTotal(0, 64<<10)
+	p.WaitTotal(proxy.Up, 1<<20)
 	o := s.migrate()
 	wantRefused(t, o, 1, "FERRY-STATE-LOCKED")
-	p.SetRate(0, 0)
+	p.Stall(proxy.Up, false)
 	if o := first.wait(); o.exit != 0 {
 		t.Errorf("the first run was disturbed: exit %d, %s", o.exit, o.message())
 	}

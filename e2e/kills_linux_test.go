@@ -23,8 +23,9 @@ func TestKills(t *testing.T) {
 	faults := 0
 	for round := 0; faults < 30; round++ {
 		t.Run(fmt.Sprint("tree ", round), func(t *testing.T) {
-			s := newStage(t, []string{"ext4", "xfs", "btrfs"}[round%3], 512<<20)
-			traps.Build(t, s.source, "ext4")
+			fs := []string{"ext4", "xfs", "btrfs"}[round%3]
+			s := newStage(t, fs, 512<<20)
+			traps.Build(t, s.source, fs, "huge", "deep") // long to look at, and no other when interrupted
 			put("large/a", 9<<20, "large/b", 3<<20)(t, s)
 			p := s.between()
 			for pass := range 3 {
@@ -82,8 +83,8 @@ func (s *stage) plan(p *proxy.Proxy, run *process, rnd *rand.Rand, left int) (hi
 		do   func()
 	}{
 		{"source killed", func() { run.cmd.Process.Kill() }},
-		{"target killed", func() { s.server.cmd.Process.Kill(); run.cmd.Process.Kill() }},
-		{"target restarted", func() { s.server.cmd.Process.Kill(); <-s.server.done; s.serve() }},
+		{"target killed", func() { s.server.kill(); run.cmd.Process.Kill() }},
+		{"target restarted", func() { s.server.kill(); s.serve() }},
 		{"cut", p.Cut},
 		{"corrupted", func() { p.CorruptAfter(proxy.Up, 1) }},
 		{"corrupted answer", func() { p.CorruptAfter(proxy.Down, 1) }},

@@ -48,11 +48,11 @@ func For(fs string) (list []string) {
 
 func (tr *trap) holds(fs string) bool { return tr.on == nil || slices.Contains(tr.on, fs) }
 
-// Build fills root, an empty directory on a filesystem of type fs, with every trap it can hold. Needs root.
-func Build(t testing.TB, root, fs string) {
+// Build fills root, an empty directory on a filesystem of type fs, with every trap it can hold but some. Needs root.
+func Build(t testing.TB, root, fs string, without ...string) {
 	t.Helper()
 	for _, tr := range all {
-		if !tr.holds(fs) {
+		if !tr.holds(fs) || slices.Contains(without, tr.name) {
 			continue
 		}
 		b := builder{t: t, dir: filepath.Join(root, tr.name), fs: fs}
