@@ -37,6 +37,7 @@ type deviceTraits struct {
 type Place struct {
 	Dev   uint64 // device number as the kernel encodes it
 	Mount uint64 // mount id as /proc/self/mountinfo has it; 0 if the kernel (before 5.8) does not tell with statx
+	Attrs uint64 // STATX_ATTR_* bits, 0 where statx is missing
 	Alloc int64  // bytes the filesystem has allocated; less than the size where there are holes (or compression)
 }
 
@@ -67,7 +68,7 @@ func (r *MetaReader) Stat(dirfd int, name []byte, e *Entry) (Place, error) {
 	if st.Mask&unix.STATX_BTIME != 0 {
 		e.Btime = Time{st.Btime.Sec, st.Btime.Nsec}
 	}
-	p := Place{Dev: unix.Mkdev(st.Dev_major, st.Dev_minor), Alloc: int64(st.Blocks) * 512}
+	p := Place{Dev: unix.Mkdev(st.Dev_major, st.Dev_minor), Attrs: st.Attributes, Alloc: int64(st.Blocks) * 512}
 	if st.Mask&unix.STATX_MNT_ID != 0 {
 		p.Mount = st.Mnt_id
 	}

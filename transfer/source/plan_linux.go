@@ -3,6 +3,7 @@ package source
 import (
 	"bytes"
 	"context"
+	"errors"
 
 	"golang.org/x/sys/unix"
 
@@ -23,6 +24,7 @@ type planner struct {
 	jobs   int64
 	bytes  int64 // content in job
 	path   []byte
+	home   uint64 // device of the root
 	meta   file.MetaReader
 	ending *large // the larger file before, whose OpEnd goes into the next batch
 }
@@ -134,10 +136,29 @@ func (pl *planner) visit(w *file.Item) error {
 		return pl.carry(pl.path, true)
 	}
 	it := pl.add(w)
+	pl.notKept(it)
 	if w.Kind == file.KindDir {
 		return pl.directory(it, old)
 	}
 	return pl.leaf(it, old)
+}
+
+// btrfsRoot is the inode number of the root of every Btrfs subvolume (BTRFS_FIRST_FREE_OBJECTID).
+const btrfsRoot = 256
+
+// notKept reports what no target is told of an entry.
+func (pl *planner) notKept(it *item) {
+	if it.place.Attrs&unix.STATX_ATTR_ENCRYPTED != 0 {
+		pl.p.lose("encrypted", it.Path, errors.New("encrypted with fscrypt"))
+	}
+	if it.place.Attrs&unix.STATX_ATTR_VERITY != 0 {
+		pl.p.lose("verity", it.Path, errors.New("protected by fs-verity"))
+	}
+	if len(it.Path) == 0 {
+		pl.home = it.place.Dev
+	} else if it.Kind == file.KindDir && it.Ino == btrfsRoot && it.place.Dev != pl.home {
+		pl.p.lose("subvolume", it.Path, errors.New("a Btrfs subvolume becomes a directory"))
+	}
 }
 
 // add appends an item for what the walk found.

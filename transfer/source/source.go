@@ -121,6 +121,8 @@ var sourceLosses = map[string]string{
 	"mount":        "another filesystem is mounted there: give it as a further SOURCE",
 	"too_deep":     "paths over 262144 bytes are not carried: shorten them",
 	"encrypted":    "the content is copied in the clear; encrypt the directory on the target (fscryptctl)",
+	"verity":       "enable fs-verity on the target again (fsverity enable)",
+	"subvolume":    "make the Btrfs subvolume on the target first, or turn the directory into one afterwards; its content is there",
 	"xattr_unread": "run as root",
 	"flags_unread": "run as root",
 }

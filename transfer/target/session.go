@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -63,6 +64,9 @@ func (s *session) serve(ctx context.Context) error {
 	reply := file.TreeReply{
 		Tree: r.Tree, Source: r.Source, Pass: r.Pass, Committed: r.Committed, Seq: r.Seq, Altered: altered, Empty: state.Empty,
 		Type: state.Filesystem, Free: state.Free, Overwrite: s.receiver.Overwrite, Label: r.Path,
+	}
+	if os.Geteuid() > 0 {
+		reply.Lacks = []string{LossOwner.String(), LossDevice.String()}
 	}
 	s.flushes, s.commits, s.lists = make(chan uint64, 16), make(chan file.Commit, 1), make(chan file.List, 1)
 	s.width = NewWidth()
