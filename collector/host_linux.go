@@ -76,14 +76,6 @@ func vitals(ctx context.Context, r root) (c inventory.CPU, m inventory.Memory, u
 	return c, m, uptime, err
 }
 
-func percentBusy(t cpu.TimesStat) float64 {
-	total := t.User + t.System + t.Idle + t.Nice + t.Iowait + t.Irq + t.Softirq + t.Steal
-	if total <= 0 {
-		return 0
-	}
-	return float64(int((total-t.Idle-t.Iowait)/total*1000)) / 10
-}
-
 func cpuModel(r root) string {
 	lines, _ := r.lines("proc/cpuinfo")
 	for _, line := range lines {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"unsafe"
 
@@ -46,6 +47,9 @@ func collectHost(ctx context.Context) (Fill, error) {
 	var err error
 	c.Count, err = cpu.CountsWithContext(ctx, true)
 	errs = append(errs, err)
+	if times, err := cpu.TimesWithContext(ctx, false); err == nil && len(times) > 0 {
+		c.Usage = percentBusy(times[0])
+	}
 	var m inventory.Memory
 	if vm, err := mem.VirtualMemoryWithContext(ctx); err == nil {
 		m = inventory.Memory{Total: int64(vm.Total), Available: int64(vm.Available)}
@@ -155,7 +159,9 @@ func collectNetwork(context.Context) (Fill, error) {
 			routes = append(routes, inventory.Route{Destination: all, Gateway: ip.String(), Interface: n.Name, Metric: int64(a.Ipv4Metric)})
 		}
 		for d := a.FirstDnsServerAddress; d != nil; d = d.Next {
-			dns.Servers = append(dns.Servers, d.Address.IP().String())
+			if ip := d.Address.IP().String(); !slices.Contains(dns.Servers, ip) { // each adapter names them again
+				dns.Servers = append(dns.Servers, ip)
+			}
 		}
 		nics = append(nics, n)
 	}

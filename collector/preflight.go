@@ -72,7 +72,7 @@ func checkSeen(s *inventory.Server, f *findings) {
 		case m.Part == "mounts" && m.Subject != "":
 			f.error("FERRY-MOUNT-STUCK", m.Subject, m.Reason, "bring its server back, or unmount it with umount -l; programs that touch it hang")
 		default:
-			f.error("FERRY-NOT-SEEN", subject, m.Reason, "look at the kernel log for this device; without its data the migration is not whole")
+			f.error("FERRY-NOT-SEEN", subject, m.Reason, "look at the system log for this device; without its data the migration is not whole")
 		}
 	}
 }
@@ -219,11 +219,15 @@ func checkWindows(s *inventory.Server, f *findings) {
 	}
 	for _, svc := range w.Services {
 		if svc.Name == "VSS" && (svc.State == "absent" || svc.Start == "disabled") {
-			f.error("FERRY-VSS", svc.Name, "the Volume Shadow Copy service is "+svc.State+", start "+svc.Start+" (SMS.6533)", "set the service VSS to start manually")
+			state := svc.State
+			if svc.Start != "" {
+				state = svc.Start
+			}
+			f.error("FERRY-VSS", svc.Name, "the Volume Shadow Copy service is "+state+" (SMS.6533)", "set the service VSS to start manually")
 		}
 	}
-	for name, there := range w.Drivers {
-		if !there {
+	for _, name := range sortedKeys(w.Drivers) {
+		if !w.Drivers[name] {
 			f.warn("FERRY-VIRTIO", name, "is not installed (SMS.6511)", "install the virtio drivers before cutover, or choose a target whose hardware Windows knows")
 		}
 	}

@@ -32,11 +32,9 @@ func writeHost(b *strings.Builder, s *inventory.Server) {
 	if s.Boot.SecureBoot {
 		firmware += " with secure boot"
 	}
-	if s.Boot.Loader != "" {
-		firmware += ", " + s.Boot.Loader
-	}
 	fmt.Fprintf(b, "%s  %s, kernel %s, %s\n", s.Host.Hostname, s.OS.Name, s.OS.Kernel, s.Host.Architecture)
-	fmt.Fprintf(b, "  %d CPU, %s memory (%s free), platform %s, %s\n", s.CPU.Count, size(s.Memory.Total), size(s.Memory.Available), s.Host.Platform, firmware)
+	facts := []string{fmt.Sprintf("%d CPU", s.CPU.Count), fmt.Sprintf("%s memory (%s free)", size(s.Memory.Total), size(s.Memory.Available)), "platform " + s.Host.Platform, firmware, s.Boot.Loader}
+	fmt.Fprintf(b, "  %s\n", strings.Join(nonEmpty(facts), ", "))
 	for _, n := range s.NICs {
 		if n.Kind != "loopback" && len(n.Addresses) > 0 {
 			fmt.Fprintf(b, "  %s  %s  %s\n", n.Name, n.MAC, strings.Join(n.Addresses, " "))
@@ -61,10 +59,9 @@ type tree struct {
 	drawn  map[string]bool
 }
 
-// node is a device, and how to draw what is made of it.
+// node is a device, and what is made of it.
 type node struct {
 	line
-	key      string // device name
 	children []node
 }
 
@@ -94,10 +91,33 @@ func (t *tree) roots() {
 			t.add(t.disk(k), "", "")
 		}
 	}
+	if w := t.s.Windows; w != nil {
+		t.volumes(w.Volumes)
+	}
 	for g := range t.s.VolumeGroups { // those whose devices are not in the tree
 		if vg := &t.s.VolumeGroups[g]; !t.drawn[vg.UUID] {
 			t.add(t.group(vg), "", "")
 		}
+	}
+}
+
+// volumes adds those of Windows that are on no disk in the tree, because disks could not be read or are of a network.
+func (t *tree) volumes(list []inventory.WindowsVolume) {
+	shown := map[string]bool{}
+	for _, k := range t.s.Disks {
+		for _, p := range k.Partitions {
+			shown[p.Name] = true
+		}
+	}
+	for _, v := range list {
+		if shown[v.GUIDPath] {
+			continue
+		}
+		l := line{name: v.GUIDPath, size: v.Size, what: strings.Join(nonEmpty([]string{strings.ToLower(v.Filesystem), v.Label, v.Kind}), ", "), mount: strings.Join(v.Paths, " ")}
+		if v.Size > 0 {
+			l.usage = &inventory.Usage{Used: v.Size - v.Free, Free: v.Free}
+		}
+		t.add(node{line: l}, "", "")
 	}
 }
 
@@ -143,7 +163,7 @@ func (t *tree) disk(k *inventory.Disk) node {
 
 // place draws a device with its content, and below it what is made of it.
 func (t *tree) place(name string, bytes int64, c *inventory.Content, what ...string) node {
-	n := node{key: name, line: line{name: name, size: bytes, mount: strings.Join(t.mounts[name], " ")}}
+	n := node{line: line{name: name, size: bytes, mount: strings.Join(t.mounts[name], " ")}}
 	if c != nil {
 		n.usage = c.Usage
 		kind := c.Type
@@ -190,7 +210,7 @@ func (t *tree) group(vg *inventory.VolumeGroup) node {
 	if len(vg.Problems) > 0 {
 		what += ", ! " + strings.Join(vg.Problems, "; ")
 	}
-	n := node{key: vg.UUID, line: line{name: vg.Name, size: vg.Size, what: what}}
+	n := node{line: line{name: vg.Name, size: vg.Size, what: what}}
 	for i := range vg.Logical {
 		lv := &vg.Logical[i]
 		if lv.Internal {
