@@ -114,7 +114,9 @@ func kindOf(r root, dir, name string) (kind inventory.DiskKind, detail string) {
 		return inventory.KindZRAM, ""
 	case strings.HasPrefix(name, "sr"), r.read(dir+"/device/type") == "5":
 		return inventory.KindCDROM, ""
-	case strings.HasPrefix(name, "ram"), strings.HasPrefix(name, "pmem"):
+	case strings.HasPrefix(name, "fd"):
+		return inventory.KindFloppy, ""
+	case strings.HasPrefix(name, "ram"), strings.HasPrefix(name, "pmem"), strings.HasPrefix(name, "mtdblock"):
 		return inventory.KindMemory, ""
 	case strings.HasPrefix(name, "nbd"), strings.HasPrefix(name, "rbd"), strings.HasPrefix(name, "drbd"):
 		return inventory.KindNetwork, ""

@@ -60,9 +60,14 @@ func (in inspector) disks(ctx context.Context, list []inventory.Disk) {
 	})
 }
 
-// readable reports whether there is a point in reading a device: not of what holds no data of its own, nor of paths that may hang.
+// readable reports whether there is a point in reading a device: not when it forgets what it holds, nor when it may have no medium.
 func readable(kind inventory.DiskKind) bool {
-	return kind != inventory.KindZRAM && kind != inventory.KindCDROM && kind != inventory.KindMemory
+	switch kind {
+	case inventory.KindZRAM, inventory.KindCDROM, inventory.KindFloppy, inventory.KindMemory:
+		return false
+	default:
+		return true
+	}
 }
 
 // onDisk is what a disk shows: a table with its partitions, or content as a whole, or neither.

@@ -35,6 +35,7 @@ func link(s *inventory.Server) {
 type place struct {
 	name    string
 	disks   []string // the disks it lies on
+	inFile  bool     // it is a file of another filesystem, and moves as one
 	content *inventory.Content
 	part    *inventory.Partition
 	set     func(*inventory.Content)
@@ -50,7 +51,12 @@ type index struct {
 
 func newIndex(s *inventory.Server) *index {
 	x := &index{s: s, byName: map[string]*place{}, byNumber: map[string]*place{}}
+	loops := map[string]bool{}
+	for _, k := range s.Disks {
+		loops[k.Name] = k.Kind == inventory.KindLoop
+	}
 	add := func(p *place, number string, names ...string) {
+		p.inFile = len(p.disks) > 0 && loops[p.disks[0]]
 		x.places = append(x.places, p)
 		for _, n := range names {
 			x.byName[n] = p

@@ -137,12 +137,13 @@ func collectMounts(r root, stat func(path string) (unix.Statfs_t, error)) func(c
 	}
 }
 
-// measure asks every filesystem that holds data how full it is; one of several views is enough.
+// measure asks how full filesystems are that hold data of their own; one of several views is enough. One of a program (FUSE) may refuse to
+// answer even root, and is not migrated anyway.
 func measure(ctx context.Context, list []inventory.Mount, stat func(string) (unix.Statfs_t, error)) []inventory.Missing {
 	failed := make([]error, len(list))
 	inParallel(len(list), 8, func(i int) {
 		m := &list[i]
-		if m.Kind == "pseudo" || m.Overmount || m.Bind || stat == nil {
+		if m.Kind != "local" && m.Kind != "network" || m.Overmount || m.Bind || stat == nil {
 			return
 		}
 		ctx, cancel := context.WithTimeout(ctx, oneMount)

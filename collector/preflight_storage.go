@@ -135,13 +135,15 @@ func checkContent(s *inventory.Server, f *findings) {
 		key := c.UUID
 		if c.Member != "" {
 			key = c.Member
+		} else if c.Type == "linux_raid_member" { // before version 1 they have only the UUID of the array
+			key = ""
 		}
 		if other := seen[key]; key != "" && other != "" {
 			f.error("FERRY-DUPLICATE-UUID", p.name, "has the same UUID as "+other, "detach the copy, or give it a new UUID: the target may mount the wrong one")
 		} else if key != "" {
 			seen[key] = p.name
 		}
-		if c.Class == inventory.ClassFilesystem && !mounted[p] && c.Type != "iso9660" && c.Type != "squashfs" && len(p.disks) > 0 {
+		if c.Class == inventory.ClassFilesystem && !mounted[p] && c.Type != "iso9660" && c.Type != "squashfs" && len(p.disks) > 0 && !p.inFile {
 			f.warn("FERRY-UNMOUNTED", p.name, "has a filesystem ("+c.Type+") that is not mounted", "mount it to migrate its files; block level copies it as it is")
 		}
 	}

@@ -12,9 +12,10 @@ const (
 	KindLoop      DiskKind = "loop"
 	KindZRAM      DiskKind = "zram"
 	KindCDROM     DiskKind = "cdrom"
+	KindFloppy    DiskKind = "floppy"
 	KindMapper    DiskKind = "mapper" // any other device-mapper device
 	KindNetwork   DiskKind = "network"
-	KindMemory    DiskKind = "memory" // ram disk, pmem
+	KindMemory    DiskKind = "memory" // ram disk, pmem, flash
 	KindImage     DiskKind = "image"  // an image file given by name
 )
 
