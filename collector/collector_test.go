@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -122,4 +123,30 @@ func TestMerge(t *testing.T) {
 		{Index: 4, Name: "/dev/nvme0n1p4", Start: 90, Size: 5, Active: true},
 		{Index: 5, Name: "/dev/mapper/mp5", Start: 70, Size: 7, Active: true},
 	}, got)
+}
+
+// TestDisksBelow: an encrypted volume on LVM on RAID on two partitions lies on both disks.
+func TestDisksBelow(t *testing.T) {
+	s := blank()
+	s.Disks = []inventory.Disk{ // what lies on top comes first, to need several rounds
+		{Name: "/dev/mapper/home", Kind: inventory.KindCrypt, Number: "254:1", Slaves: []string{"/dev/mapper/vg-home"}, Content: &inventory.Content{Type: "ext4"}},
+		{Name: "/dev/md0", Kind: inventory.KindRAID, Slaves: []string{"/dev/sda1", "/dev/sdb1"}},
+		{Name: "/dev/sda", Kind: inventory.KindDisk, Partitions: []inventory.Partition{{Name: "/dev/sda1"}}},
+		{Name: "/dev/sdb", Kind: inventory.KindDisk, Partitions: []inventory.Partition{{Name: "/dev/sdb1"}}},
+	}
+	s.VolumeGroups = []inventory.VolumeGroup{{
+		Name: "vg", Physical: []inventory.PhysicalVolume{{Device: "/dev/md0"}}, Logical: []inventory.LogicalVolume{{Name: "home", Device: "/dev/mapper/vg-home"}},
+	}}
+	on := disksBelow(s)
+	for _, name := range []string{"/dev/md0", "/dev/mapper/vg-home", "/dev/mapper/home"} {
+		require.Equal(t, []string{"/dev/sda", "/dev/sdb"}, on[name], name)
+	}
+	s.OS.Family = inventory.FamilyLinux
+	s.Mounts = []inventory.Mount{{Path: "/", Source: "/dev/mapper/home", Number: "254:1", Kind: "local"}}
+	link(s)
+	require.Equal(t, "/dev/sda", s.Boot.SystemDisk)
+	var b strings.Builder
+	require.NoError(t, WriteTree(&b, s))
+	require.Regexp(t, `(?m)^└─/dev/sda1 .*\n  └─/dev/md0 .*\n    └─vg .*\n      └─home .*\n        └─/dev/mapper/home .* /$`, b.String())
+	require.Equal(t, 1, strings.Count(b.String(), "/dev/mapper/home"))
 }

@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/ferry-migrate/ferry/collector/inventory"
@@ -51,11 +52,12 @@ type index struct {
 
 func newIndex(s *inventory.Server) *index {
 	x := &index{s: s, byName: map[string]*place{}, byNumber: map[string]*place{}}
-	loops := map[string]bool{}
+	on, loops := disksBelow(s), map[string]bool{}
 	for _, k := range s.Disks {
 		loops[k.Name] = k.Kind == inventory.KindLoop
 	}
 	add := func(p *place, number string, names ...string) {
+		p.disks = on[p.name]
 		p.inFile = len(p.disks) > 0 && loops[p.disks[0]]
 		x.places = append(x.places, p)
 		for _, n := range names {
@@ -65,41 +67,63 @@ func newIndex(s *inventory.Server) *index {
 			x.byNumber[number] = p
 		}
 	}
-	disksOf := map[string][]string{}
 	for i := range s.Disks {
 		k := &s.Disks[i]
-		disksOf[k.Name] = []string{k.Name}
-		for j := range k.Partitions {
-			disksOf[k.Partitions[j].Name] = []string{k.Name}
-		}
-	}
-	for i := range s.Disks { // what is made of others lies where they lie; two rounds reach a RAID of encrypted partitions
-		for _, slave := range s.Disks[i].Slaves {
-			if on, ok := disksOf[slave]; ok && !s.Disks[i].Real() {
-				disksOf[s.Disks[i].Name] = on
-			}
-		}
-	}
-	for i := range s.Disks {
-		k := &s.Disks[i]
-		add(&place{name: k.Name, disks: disksOf[k.Name], content: k.Content, set: func(c *inventory.Content) { k.Content = c }}, k.Number, append([]string{k.Name}, k.Paths...)...)
+		add(&place{name: k.Name, content: k.Content, set: func(c *inventory.Content) { k.Content = c }}, k.Number, append([]string{k.Name}, k.Paths...)...)
 		for j := range k.Partitions {
 			p := &k.Partitions[j]
-			add(&place{name: p.Name, disks: disksOf[k.Name], content: p.Content, part: p, set: func(c *inventory.Content) { p.Content = c }}, p.Number, p.Name)
+			add(&place{name: p.Name, content: p.Content, part: p, set: func(c *inventory.Content) { p.Content = c }}, p.Number, p.Name)
 		}
 	}
 	for g := range s.VolumeGroups {
 		vg := &s.VolumeGroups[g]
 		for l := range vg.Logical {
 			lv := &vg.Logical[l]
-			var on []string
-			for _, pv := range vg.Physical {
-				on = append(on, disksOf[pv.Device]...)
-			}
-			add(&place{name: lv.Device, disks: on, content: lv.Content, set: func(c *inventory.Content) { lv.Content = c }}, lv.Number, lv.Device, "/dev/"+vg.Name+"/"+lv.Name)
+			add(&place{name: lv.Device, content: lv.Content, set: func(c *inventory.Content) { lv.Content = c }}, lv.Number, lv.Device, "/dev/"+vg.Name+"/"+lv.Name)
 		}
 	}
 	return x
+}
+
+// maxStack bounds how many layers are looked through: partition, RAID, encryption, LVM and encryption again are five.
+const maxStack = 8
+
+// disksBelow says of every device on which disks it lies in the end, whatever is stacked between.
+func disksBelow(s *inventory.Server) map[string][]string {
+	on := map[string][]string{}
+	join := func(name string, parts []string) {
+		var all []string
+		for _, p := range parts {
+			all = append(all, on[p]...)
+		}
+		slices.Sort(all)
+		if all = slices.Compact(all); len(all) > 0 {
+			on[name] = all
+		}
+	}
+	for range maxStack {
+		for i := range s.Disks {
+			k := &s.Disks[i]
+			if k.Real() || len(k.Slaves) == 0 {
+				on[k.Name] = []string{k.Name}
+			} else {
+				join(k.Name, k.Slaves)
+			}
+			for j := range k.Partitions {
+				join(k.Partitions[j].Name, []string{k.Name})
+			}
+		}
+		for _, vg := range s.VolumeGroups {
+			var devices []string
+			for _, pv := range vg.Physical {
+				devices = append(devices, pv.Device)
+			}
+			for _, lv := range vg.Logical {
+				join(lv.Device, devices)
+			}
+		}
+	}
+	return on
 }
 
 // source finds what a mount is mounted from. Btrfs mounts have a number of no device, so their source is looked at first.

@@ -15,11 +15,16 @@ import (
 // not active, in image files, and without taking lvm2's locks. lvm2 itself serves the tests as the judge. The one thing that
 // the disk does not know, how full a thin pool or snapshot is, comes from the kernel.
 
-// volumeGroups assembles the groups from all physical volumes. The newest metadata of a group wins.
-func (in inspector) volumeGroups(ctx context.Context, all []carrier) (groups []inventory.VolumeGroup, missing []inventory.Missing) {
-	names := map[string]string{} // UUID of the physical volume → device
-	duplicates := map[string][]string{}
-	texts := map[string][]byte{}
+// physicals is what all physical volumes say.
+type physicals struct {
+	device     map[string]string   // by UUID
+	duplicates map[string][]string // further devices, by UUID
+	texts      map[string][]byte   // metadata by device
+	missing    []inventory.Missing
+}
+
+func readPhysicals(ctx context.Context, all []carrier) physicals {
+	p := physicals{device: map[string]string{}, duplicates: map[string][]string{}, texts: map[string][]byte{}}
 	for _, c := range all {
 		if c.content.Type != "LVM2_member" {
 			continue
@@ -29,46 +34,52 @@ func (in inspector) volumeGroups(ctx context.Context, all []carrier) (groups []i
 			return data, err
 		})
 		if err != nil {
-			missing = append(missing, inventory.Missing{Part: "storage", Subject: c.name, Reason: reason(err)})
+			p.missing = append(p.missing, inventory.Missing{Part: "storage", Subject: c.name, Reason: reason(err)})
 		}
 		id := c.content.UUID
-		if names[id] != "" {
-			duplicates[id] = append(duplicates[id], c.name)
+		if p.device[id] != "" {
+			p.duplicates[id] = append(p.duplicates[id], c.name)
 			continue
 		}
-		names[id] = c.name
+		p.device[id] = c.name
 		if text != nil {
-			texts[c.name] = text
+			p.texts[c.name] = text
 		}
 	}
+	return p
+}
+
+// volumeGroups assembles the groups from all physical volumes. The newest metadata of a group wins.
+func (in inspector) volumeGroups(ctx context.Context, all []carrier) (groups []inventory.VolumeGroup, missing []inventory.Missing) {
+	p := readPhysicals(ctx, all)
 	newest := map[string]inventory.VolumeGroup{} // by UUID
-	for _, name := range sortedKeys(texts) {
-		vg, err := probe.VolumeGroup(texts[name], func(uuid string) string { return names[uuid] })
+	for _, name := range sortedKeys(p.texts) {
+		vg, err := probe.VolumeGroup(p.texts[name], func(uuid string) string { return p.device[uuid] })
 		if err != nil {
-			missing = append(missing, inventory.Missing{Part: "storage", Subject: name, Reason: err.Error()})
+			p.missing = append(p.missing, inventory.Missing{Part: "storage", Subject: name, Reason: err.Error()})
 			continue
 		}
 		old, seen := newest[vg.UUID]
-		if !seen || vg.Seqno > old.Seqno {
-			newest[vg.UUID] = vg
-		}
 		if seen && vg.Seqno != old.Seqno {
-			keep := newest[vg.UUID]
-			keep.Problems = append(keep.Problems, "physical volumes disagree about the state of the group: "+name+" is behind or ahead")
-			newest[vg.UUID] = keep
+			problem := "physical volumes disagree about the state of the group: " + name + " is behind or ahead"
+			vg.Problems, old.Problems = append(vg.Problems, problem), append(old.Problems, problem)
 		}
+		if seen && vg.Seqno <= old.Seqno {
+			vg = old
+		}
+		newest[vg.UUID] = vg
 	}
 	for _, id := range sortedKeys(newest) {
 		vg := newest[id]
 		for _, pv := range vg.Physical {
-			for _, name := range duplicates[pv.UUID] {
+			for _, name := range p.duplicates[pv.UUID] {
 				vg.Problems = append(vg.Problems, fmt.Sprintf("%s has the same UUID as %s: a copy, or a second path", name, pv.Device))
 			}
 		}
 		groups = append(groups, vg)
 	}
 	sort.Slice(groups, func(i, j int) bool { return groups[i].Name < groups[j].Name })
-	return groups, missing
+	return groups, p.missing
 }
 
 func sortedKeys[V any](m map[string]V) []string {
