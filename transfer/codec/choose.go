@@ -60,10 +60,10 @@ const (
 	change = 1.5 // a rate that many times higher or lower is another link, or other content
 )
 
-// NewChooser returns a Chooser that starts with s2 and adapts.
+// NewChooser returns a Chooser that starts without compression, which a fast link never pays for, and adapts.
 func NewChooser() *Chooser {
 	c := &Chooser{settle: true}
-	c.current.Store(uint32(Fast))
+	c.current.Store(uint32(Off))
 	return c
 }
 
