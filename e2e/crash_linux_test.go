@@ -117,7 +117,7 @@ func trace(t *testing.T, side string, pass int) map[string]int {
 	t.Helper()
 	s := upTo(t, pass)
 	file := filepath.Join(t.TempDir(), "trace")
-	s.arm(side, "FERRY_CRASH_TRACE="+file)
+	s.environ(side, "FERRY_CRASH_TRACE="+file)
 	s.mustMigrate()
 	s.judge()
 	data, err := os.ReadFile(file)
@@ -131,7 +131,7 @@ func trace(t *testing.T, side string, pass int) map[string]int {
 	return hits
 }
 
-func (s *stage) arm(side, env string) {
+func (s *stage) environ(side, env string) {
 	if side == "source" {
 		s.sourceEnv = []string{env}
 	} else {
@@ -142,7 +142,14 @@ func (s *stage) arm(side, env string) {
 // crashAt crashes one side in a pass, then runs the same command until it is done.
 func crashAt(t *testing.T, side string, pass int, name string, at int) {
 	s := upTo(t, pass)
-	s.arm(side, fmt.Sprintf("FERRY_CRASH_AT=%s:%d", name, at))
+	s.environ(side, fmt.Sprintf("FERRY_CRASH_AT=%s:%d", name, at))
+	if side == "target" && !s.comesUp() {
+		s.serverEnv = nil
+		s.serve()
+		s.mustMigrate()
+		s.judge()
+		return
+	}
 	run := s.begin()
 	if side == "target" {
 		select {

@@ -181,9 +181,8 @@ func (p *process) measure() {
 	p.mu.Unlock()
 }
 
-// waitFor returns the first event for which accept is true, or fails the test when the process ends or takes too long.
-func (p *process) waitFor(what string, accept func(event) bool) event {
-	p.t.Helper()
+// await returns the first event for which accept is true; none when the process ends first, or takes too long and is killed.
+func (p *process) await(accept func(event) bool) (event, bool) {
 	stop := time.AfterFunc(patience, func() { p.cmd.Process.Kill() })
 	defer stop.Stop()
 	p.mu.Lock()
@@ -193,12 +192,22 @@ func (p *process) waitFor(what string, accept func(event) bool) event {
 			p.news.Wait()
 		}
 		if i >= len(p.events) {
-			p.t.Fatalf("ferry %s ended, or took over %v, before %s:\n%s", strings.Join(p.args, " "), patience, what, p.stderr.String())
+			return nil, false
 		}
 		if accept(p.events[i]) {
-			return p.events[i]
+			return p.events[i], true
 		}
 	}
+}
+
+// waitFor is await for an event that has to come.
+func (p *process) waitFor(what string, accept func(event) bool) event {
+	p.t.Helper()
+	e, ok := p.await(accept)
+	if !ok {
+		p.t.Fatalf("ferry %s ended, or took over %v, before %s:\n%s", strings.Join(p.args, " "), patience, what, p.errors())
+	}
+	return e
 }
 
 func (p *process) waitEvent(name string) event {

@@ -177,26 +177,12 @@ func TestStateDamaged(t *testing.T) {
 // damagedRun runs once on spoiled state. It may end well, with equal trees, or with a code and a remedy.
 func damagedRun(t *testing.T, s *stage) {
 	write(t, s.path("changing"), 1000, byte(len(t.Name())))
-	server := start(t, nil, "target", "--into", "dir:"+s.target, "--listen", s.addr, "--state", s.targetState, "--json")
-	defer server.kill()
-	listens := make(chan struct{})
-	go func() {
-		defer close(listens)
-		server.mu.Lock()
-		defer server.mu.Unlock()
-		for len(server.events) == 0 && !server.ended {
-			server.news.Wait()
-		}
-	}()
-	<-listens
-	server.mu.Lock()
-	ended := server.ended
-	server.mu.Unlock()
-	if ended {
-		wantRefused(t, server.wait(), 1, "")
+	up := s.comesUp()
+	defer s.server.kill()
+	if !up {
+		wantRefused(t, s.server.wait(), 1, "")
 		return
 	}
-	s.server = server
 	o := s.migrate("--overwrite")
 	if o.exit != 0 {
 		wantRefused(t, o, 1, "")

@@ -42,19 +42,15 @@ func TestKills(t *testing.T) {
 	}
 }
 
-// tormented migrates with about four faults on the way and judges what arrived. It returns how many happened.
+// tormented migrates with four faults on the way and judges what arrived. It returns how many happened.
 func (s *stage) tormented(p *proxy.Proxy, rnd *rand.Rand) (faults int) {
-	t := s.t
-	t.Helper()
-	for left := 4; ; left-- {
+	s.t.Helper()
+	const wanted = 4
+	for try := 0; ; try++ {
 		run := s.begin()
-		hit, name := s.plan(p, run, rnd, left)
+		s.arm(p, run, rnd, wanted, &faults)
 		o := run.wait()
-		if armed := p.After(0, nil); !armed && left > 0 {
-			<-hit
-			faults++
-			t.Logf("%s: exit %d, result %v", name, o.exit, o.result)
-		}
+		p.Forget()
 		if s.server.over() {
 			s.serve()
 		}
@@ -62,17 +58,16 @@ func (s *stage) tormented(p *proxy.Proxy, rnd *rand.Rand) (faults int) {
 			s.judge()
 			return faults
 		}
-		if left < -3 {
-			t.Fatalf("not done after %d faults: exit %d, %s", faults, o.exit, o.stderr)
+		if try > wanted {
+			s.t.Fatalf("not done after %d faults: exit %d, %s", faults, o.exit, o.stderr)
 		}
 	}
 }
 
-// plan arms one fault at a random byte of the run; none when left is used up. hit is closed when it happens.
-func (s *stage) plan(p *proxy.Proxy, run *process, rnd *rand.Rand, left int) (hit chan struct{}, name string) {
-	hit = make(chan struct{})
-	if left <= 0 {
-		return hit, "nothing"
+// arm lets a fault happen at a random byte of the run, and then the next, until there were as many as wanted.
+func (s *stage) arm(p *proxy.Proxy, run *process, rnd *rand.Rand, wanted int, faults *int) {
+	if *faults == wanted {
+		return
 	}
 	at := 1 + rnd.Int64N(4<<20)
 	if rnd.IntN(3) == 0 {
@@ -82,8 +77,8 @@ func (s *stage) plan(p *proxy.Proxy, run *process, rnd *rand.Rand, left int) (hi
 		name string
 		do   func()
 	}{
-		{"source killed", func() { run.cmd.Process.Kill() }},
-		{"target killed", func() { s.server.kill(); run.cmd.Process.Kill() }},
+		{"source killed", run.kill},
+		{"both killed", func() { s.server.kill(); run.kill() }},
 		{"target restarted", func() { s.server.kill(); s.serve() }},
 		{"cut", p.Cut},
 		{"corrupted", func() { p.CorruptAfter(proxy.Up, 1) }},
@@ -91,10 +86,11 @@ func (s *stage) plan(p *proxy.Proxy, run *process, rnd *rand.Rand, left int) (hi
 	}
 	kind := kinds[rnd.IntN(len(kinds))]
 	p.After(at, func() {
+		*faults++
+		s.t.Logf("%s after %d bytes", kind.name, at)
 		kind.do()
-		close(hit)
+		s.arm(p, run, rnd, wanted, faults)
 	})
-	return hit, fmt.Sprintf("%s after %d bytes", kind.name, at)
 }
 
 func (p *process) over() bool {

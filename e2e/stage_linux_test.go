@@ -50,19 +50,29 @@ func sub(t testing.TB, dir, name string) string {
 }
 
 // serve starts the target, which listens on a free port, or on the same one when it ran before.
-func (s *stage) serve(args ...string) {
+func (s *stage) serve() {
+	s.t.Helper()
+	if !s.comesUp() {
+		s.t.Fatalf("the target ended before it listened: %s", s.server.errors())
+	}
+}
+
+// comesUp starts the target and reports whether it lived long enough to listen.
+func (s *stage) comesUp() bool {
 	s.t.Helper()
 	listen := s.addr
 	if listen == "" {
 		listen = "127.0.0.1:0"
 	}
-	args = append([]string{"target", "--into", "dir:" + s.target, "--listen", listen, "--state", s.targetState, "--json"}, args...)
-	s.server = start(s.t, s.serverEnv, args...)
-	e := s.server.waitEvent("listening")
-	s.addr = e.text("addr")
-	if p := e.text("pair"); p != "" {
-		s.pair = p
+	s.server = start(s.t, s.serverEnv, "target", "--into", "dir:"+s.target, "--listen", listen, "--state", s.targetState, "--json")
+	e, ok := s.server.await(func(e event) bool { return e.name() == "listening" })
+	if ok {
+		s.addr = e.text("addr")
+		if code := e.text("pair"); code != "" {
+			s.pair = code
+		}
 	}
+	return ok
 }
 
 // between puts a proxy between source and target.

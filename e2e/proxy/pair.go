@@ -126,7 +126,7 @@ func (p *Proxy) arrived(c *pair, d Direction, data []byte) (due time.Time, ok bo
 	}
 	p.changed.Broadcast()
 	if f.call != nil && p.total[Up]+p.total[Down] >= f.callAt {
-		p.work.Go(f.call)
+		p.calls.Go(f.call)
 		f.call = nil
 	}
 	if f.cutAt > 0 && p.total[Up]+p.total[Down] >= f.cutAt {

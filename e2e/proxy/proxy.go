@@ -42,6 +42,7 @@ type Proxy struct {
 	listener net.Listener
 	server   string
 	work     sync.WaitGroup
+	calls    sync.WaitGroup // of After
 
 	mu       sync.Mutex
 	changed  *sync.Cond
@@ -108,14 +109,16 @@ func (p *Proxy) CutAfter(n int64) {
 	p.set(func(f *faults) { f.cutAt = p.total[Up] + p.total[Down] + n })
 }
 
-// After calls f, once, when n more bytes have passed in either direction. It replaces the call before, and reports whether
-// that was still to come; a nil f only forgets it.
-func (p *Proxy) After(n int64, f func()) (waiting bool) {
-	p.set(func(faults *faults) {
-		waiting = faults.call != nil
-		faults.callAt, faults.call = p.total[Up]+p.total[Down]+n, f
-	})
-	return waiting
+// After calls f, once, when n more bytes have passed in either direction. It replaces the call before.
+func (p *Proxy) After(n int64, f func()) {
+	p.set(func(faults *faults) { faults.callAt, faults.call = p.total[Up]+p.total[Down]+n, f })
+}
+
+// Forget takes back what After asked for, and returns when a call that has begun is over.
+func (p *Proxy) Forget() {
+	p.After(0, nil)
+	p.calls.Wait()
+	p.After(0, nil) // one that the last call asked for
 }
 
 // OnConnect calls f, once, before the next connection is forwarded.
