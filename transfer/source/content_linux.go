@@ -107,7 +107,7 @@ func (w *worker) extents(x *extents) (short bool, err error) {
 		case len(x.old) > 0:
 			w.ops = file.AppendRange(w.ops, file.OpPunch, x.name, lo, hi-lo)
 		}
-		if same {
+		if same && data {
 			w.saved += hi - lo
 		}
 	}
