@@ -15,8 +15,10 @@ type connect struct{ dial wire.DialFunc }
 // NewConnect returns the subtask SSL_CONFIG for a target that dial reaches.
 func NewConnect(dial wire.DialFunc) Subtask { return &connect{dial} }
 
+// Name returns SSL_CONFIG.
 func (*connect) Name() string { return string(smsapi.SSLConfig) }
 
+// Run dials the target once.
 func (c *connect) Run(ctx context.Context, _ *Task) error {
 	conn, err := c.dial(ctx)
 	if err != nil {
@@ -25,4 +27,5 @@ func (c *connect) Run(ctx context.Context, _ *Task) error {
 	return conn.Close()
 }
 
+// Progress is empty: no data moves.
 func (*connect) Progress() transfer.Progress { return transfer.Progress{} }

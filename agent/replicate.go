@@ -63,8 +63,10 @@ func NewReplicate(f *Files, again, last bool) Subtask {
 	return &replicate{name: name, files: f, last: last}
 }
 
+// Name returns MIGRATE_LINUX_FILE or SYNC_LINUX_FILE.
 func (r *replicate) Name() string { return string(r.name) }
 
+// Run does one pass over all sources.
 func (r *replicate) Run(ctx context.Context, _ *Task) error {
 	if !r.last {
 		p, err := r.pass(ctx, false)
@@ -135,6 +137,7 @@ func (p *Pass) add(r *source.Result) {
 	p.Losses = source.MergeLosses(p.Losses, r.Losses)
 }
 
+// Progress returns the counters of the pass.
 func (r *replicate) Progress() transfer.Progress {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -165,6 +168,7 @@ func NewFollow(f *Files) Subtask {
 	return &follow{replicate{name: smsapi.SyncLinuxFile, files: f, last: true}}
 }
 
+// Run does pass after pass until cutover.
 func (s *follow) Run(ctx context.Context, _ *Task) error {
 	var before time.Time
 	for {

@@ -58,12 +58,12 @@ const (
 type How uint8
 
 const (
-	// HowFresh: whatever is there is moved out of the way (kept for OpFrom until the pass ends) and a new inode made.
+	// HowFresh means that whatever is there is moved out of the way (kept for OpFrom until the pass ends) and a new inode made.
 	HowFresh How = iota
-	// HowInPlace: the regular file there is changed in place; with OpBegin, chunks not sent keep their content. If there is
+	// HowInPlace means that the regular file there is changed in place; with OpBegin, chunks not sent keep their content. If there is
 	// none, OpPut makes one and OpBegin asks for the whole file.
 	HowInPlace
-	// HowCopy (OpBegin only): a new inode is made that starts as a copy of the file that is there, because that one may have
+	// HowCopy (OpBegin only) means that a new inode is made that starts as a copy of the file that is there, because that one may have
 	// other names, or be wanted by OpFrom.
 	HowCopy
 	howEnd

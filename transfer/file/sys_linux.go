@@ -40,12 +40,3 @@ func sysReadlinkat(dirfd int, name *byte, buf []byte) (int, error) {
 	}
 	return int(n), nil
 }
-
-func sysPread(fd int, buf []byte, off int64) (int, error) {
-	for {
-		n, err := unix.Pread(fd, buf, off)
-		if err != unix.EINTR {
-			return n, err
-		}
-	}
-}

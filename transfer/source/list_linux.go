@@ -22,7 +22,7 @@ func (p *pass) list(ctx context.Context, path string, content bool) error {
 	}
 	p.s.listing = func(b []byte) error {
 		err := file.DecodeListing(b, func(e *file.Entry) error {
-			e.State, e.Identity.Ino = 0, 0
+			e.State, e.Ino = 0, 0
 			return w.Append(e)
 		}, w.AppendChunks)
 		return errors.Join(err, w.EndBlock(0))

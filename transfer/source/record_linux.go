@@ -99,7 +99,7 @@ func (r *recorder) append(j *job) error {
 		if r.sent != nil && it.State&file.StateSent != 0 {
 			r.sent(it.Path)
 		}
-		if it.act != actKeep && it.act != actBegin && it.act != actMeta && it.Entry.Chunks() > 0 {
+		if it.act != actKeep && it.act != actBegin && it.act != actMeta && it.Chunks() > 0 {
 			if err := r.w.AppendChunks(0, it.chunks); err != nil {
 				return err
 			}

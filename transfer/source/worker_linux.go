@@ -21,7 +21,6 @@ type worker struct {
 	meta    file.MetaReader
 	ops     []byte // operations of the job, raw
 	cuts    []int  // where ops is cut into frames
-	encoded []byte
 	scratch []byte // content of one extent
 	link    []byte
 	spans   []span

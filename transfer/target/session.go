@@ -390,14 +390,17 @@ func (l *lister) send() error {
 // reporter tells the source what Apply could not do. A message that cannot be sent ends the session elsewhere.
 type reporter struct{ conn *wire.Conn }
 
+// Loss passes a loss on.
 func (r *reporter) Loss(kind LossKind, path []byte, detail string) {
 	_ = r.conn.SendMessage(file.MsgLoss, file.Loss{Kind: kind.String(), Path: path, Detail: detail})
 }
 
+// Need passes a need on.
 func (r *reporter) Need(path []byte, why string) {
 	_ = r.conn.SendMessage(file.MsgNeed, file.Need{Path: path, Why: why})
 }
 
+// Differ passes a difference on.
 func (r *reporter) Differ(path []byte, field, want, got string) {
 	_ = r.conn.SendMessage(file.MsgDiffer, file.Differ{Path: path, Field: field, Want: want, Got: got})
 }
