@@ -18,7 +18,7 @@ func (p *pass) choose(dir string) (*peerState, error) {
 		p.cfg.Log.Warn("damaged state was set aside", "file", d.Path, "error", d.Err)
 	}
 	base := p.store.Base()
-	ours := t.Source == p.cfg.tree
+	ours := t.Source == p.tree
 	switch {
 	case t.Empty && (!ours || base == nil):
 		return peer, p.forget()

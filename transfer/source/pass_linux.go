@@ -21,6 +21,7 @@ import (
 // pass is one walk over the source that brings the target in step.
 type pass struct {
 	cfg      *Config
+	tree     file.ID // of the source
 	s        *session
 	store    *manifest.Store
 	excludes *Excludes
@@ -124,7 +125,11 @@ func (p *pass) account(w *worker, j *job) {
 	c.raw.Add(int64(len(w.ops)))
 	c.saved.Add(w.saved)
 	if j.large != nil {
-		c.bytes.Add(dataIn(j.found, j.large.item.Size-j.first*chunkSize))
+		n := dataIn(j.found, j.large.item.Size-j.first*chunkSize)
+		c.bytes.Add(n)
+		if j.known {
+			c.saved.Add(n)
+		}
 		return
 	}
 	var files, bytes int64
@@ -153,10 +158,12 @@ func dataIn(digests []byte, left int64) (n int64) {
 	return n
 }
 
-// saved counts an unchanged file.
-func (p *pass) saved(it *item) { p.count.saved.Add(it.data()) }
-
-func (p *pass) savedBytes(n int64) { p.count.saved.Add(n) }
+// saved counts an unchanged file; one of several chunks is counted with its digests.
+func (p *pass) saved(it *item) {
+	if it.Chunks() == 0 && len(it.Link) == 0 {
+		p.count.saved.Add(it.data())
+	}
+}
 
 // changed notes an entry that was not the same before and after it was read.
 func (p *pass) changed(it *item) { p.ledger.distrust(it.Path, reread) }

@@ -426,9 +426,7 @@ func (pl *planner) runs(l *large, cur *manifest.Cursor, oldChunks, resume int64)
 		} else if l.item.how != file.HowFresh {
 			j.old = append(j.old[:0], make([]byte, count*chunk.DigestSize)...)
 		}
-		if known {
-			pl.p.savedBytes(min(count*chunk.Size, l.item.Size-first*chunk.Size))
-		} else {
+		if !known {
 			l.pending.Add(1)
 		}
 		if err := pl.hand(j); err != nil {

@@ -103,7 +103,6 @@ func (pl *planner) elsewhere(it *item, g *linkGroup) (found bool, err error) {
 		if err := pl.second.Seek(pl.second.Position()); err != nil {
 			return false, err
 		}
-		pl.p.savedBytes(it.Size)
 		return true, pl.copyDigests(it, pl.second, n)
 	}
 	pl.bytes += it.Size

@@ -79,13 +79,13 @@ func newPass(cfg *Config, count *Counters) (p *pass, err error) {
 	if p.excludes, err = NewExcludes(cfg.Root, cfg.Excludes); err != nil {
 		return nil, err
 	}
-	cfg.tree, err = sourceTree(cfg)
+	p.tree, err = sourceTree(cfg)
 	return p, err
 }
 
 // with calls f with a session to the target, and the state of this source and that target, open. dir is where the state lies.
 func (p *pass) with(ctx context.Context, f func(ctx context.Context, dir string) error) (err error) {
-	if p.s, err = open(ctx, p.cfg); err != nil {
+	if p.s, err = open(ctx, p.cfg, p.tree); err != nil {
 		return err
 	}
 	defer func() { p.s.close(errPassOver) }()
@@ -384,3 +384,8 @@ func sourceTree(cfg *Config) (id file.ID, err error) {
 	}
 	return loadID(filepath.Join(dir, "source.id"))
 }
+
+// label is the source path as people know it.
+func (c *Config) label() string { return filepath.Clean(c.Root) }
+
+func (c *Counters) enter(phase string) { c.phase.Store(&phase) }

@@ -2,12 +2,10 @@ package source
 
 import (
 	"log/slog"
-	"path/filepath"
 	"sync/atomic"
 
 	"github.com/ferry-migrate/ferry/transfer"
 	"github.com/ferry-migrate/ferry/transfer/codec"
-	"github.com/ferry-migrate/ferry/transfer/file"
 	"github.com/ferry-migrate/ferry/transfer/wire"
 )
 
@@ -54,8 +52,6 @@ type Config struct {
 	Own         []string                 // further directories of Ferry's that are never copied
 	Remedy      func(kind string) string // of a kind of loss that the target reports; may be nil
 	MoreToCome  func() bool              // another pass will follow this one
-
-	tree file.ID // of the source
 }
 
 // Counters are the running totals of a Run. They may be read at any time.
@@ -69,8 +65,6 @@ type Counters struct {
 	raw        atomic.Int64
 	saved      atomic.Int64
 }
-
-func (c *Counters) enter(phase string) { c.phase.Store(&phase) }
 
 // Progress returns a copy of the counters. sent is what went over the wire.
 func (c *Counters) Progress(sent int64) transfer.Progress {
@@ -113,20 +107,6 @@ type Result struct {
 
 const lossSamples = 5
 
-// sourceLosses are the kinds that the source reports, with what to do about each.
-var sourceLosses = map[string]string{
-	"unreadable":   "run as root; if it is an I/O error, check the disk (dmesg, smartctl) and restore the file from a backup",
-	"unlistable":   "run as root; if it is an I/O error, check the disk and the filesystem",
-	"changing":     "stop what writes to it, then run again",
-	"mount":        "another filesystem is mounted there: give it as a further SOURCE",
-	"too_deep":     "paths over 262144 bytes are not carried: shorten them",
-	"encrypted":    "the content is copied in the clear; encrypt the directory on the target (fscryptctl)",
-	"verity":       "enable fs-verity on the target again (fsverity enable)",
-	"subvolume":    "make the Btrfs subvolume on the target first, or turn the directory into one afterwards; its content is there",
-	"xattr_unread": "run as root",
-	"flags_unread": "run as root",
-}
-
 // Survey is what a migration would do, found out by looking alone.
 type Survey struct {
 	Entries int64
@@ -139,5 +119,20 @@ type Survey struct {
 	Losses  []Loss // to expect
 }
 
-// label is the source path as people know it.
-func (c *Config) label() string { return filepath.Clean(c.Root) }
+// MergeLosses adds b to a, kind by kind.
+func MergeLosses(a, b []Loss) []Loss {
+	for _, l := range b {
+		found := false
+		for i := range a {
+			if a[i].Kind == l.Kind {
+				a[i].Count += l.Count
+				a[i].Sample = append(a[i].Sample, l.Sample[:min(len(l.Sample), lossSamples-min(len(a[i].Sample), lossSamples))]...)
+				found = true
+			}
+		}
+		if !found {
+			a = append(a, l)
+		}
+	}
+	return a
+}

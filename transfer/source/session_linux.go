@@ -42,11 +42,11 @@ type session struct {
 }
 
 // open greets the target.
-func open(ctx context.Context, cfg *Config) (*session, error) {
+func open(ctx context.Context, cfg *Config, tree file.ID) (*session, error) {
 	ws, err := wire.Open(ctx, cfg.Dial, wire.Hello{
 		Features: []string{"file"},
 		Software: cfg.Software,
-		Body:     file.Greeting{SourceTree: cfg.tree, Label: cfg.Root, Into: cfg.Into},
+		Body:     file.Greeting{SourceTree: tree, Label: cfg.Root, Into: cfg.Into},
 	})
 	if err != nil {
 		return nil, err

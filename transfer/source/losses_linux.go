@@ -8,6 +8,20 @@ import (
 	"github.com/ferry-migrate/ferry/transfer/file"
 )
 
+// sourceLosses are the kinds that the source reports, with what to do about each.
+var sourceLosses = map[string]string{
+	"unreadable":   "run as root; if it is an I/O error, check the disk (dmesg, smartctl) and restore the file from a backup",
+	"unlistable":   "run as root; if it is an I/O error, check the disk and the filesystem",
+	"changing":     "stop what writes to it, then run again",
+	"mount":        "another filesystem is mounted there: give it as a further SOURCE",
+	"too_deep":     "paths over 262144 bytes are not carried: shorten them",
+	"encrypted":    "the content is copied in the clear; encrypt the directory on the target (fscryptctl)",
+	"verity":       "enable fs-verity on the target again (fsverity enable)",
+	"subvolume":    "make the Btrfs subvolume on the target first, or turn the directory into one afterwards; its content is there",
+	"xattr_unread": "run as root",
+	"flags_unread": "run as root",
+}
+
 // losses gathers what could not be kept, each path and kind once.
 type losses struct {
 	remedy func(kind string) string // of kinds that the target reports
@@ -125,22 +139,4 @@ func (d *differences) add(v file.Differ) {
 	if len(d.words) < differSamples {
 		d.words = append(d.words, string(v.Path)+": "+v.Field+" is "+v.Got+", should be "+v.Want)
 	}
-}
-
-// MergeLosses adds b to a, kind by kind.
-func MergeLosses(a, b []Loss) []Loss {
-	for _, l := range b {
-		found := false
-		for i := range a {
-			if a[i].Kind == l.Kind {
-				a[i].Count += l.Count
-				a[i].Sample = append(a[i].Sample, l.Sample[:min(len(l.Sample), lossSamples-min(len(a[i].Sample), lossSamples))]...)
-				found = true
-			}
-		}
-		if !found {
-			a = append(a, l)
-		}
-	}
-	return a
 }
