@@ -90,13 +90,14 @@ func checkFirst(t *testing.T, r event) {
 			t.Errorf("%s is %v", field, r[field])
 		}
 	}
-	if holes := int64(1 << 32); r.number("bytes_read") > holes {
+	if holes := int64(1 << 30); r.number("bytes_read") > holes {
 		t.Errorf("bytes_read %d: holes were read", r.number("bytes_read"))
 	}
 }
 
 // secondRun does nothing but look: no data is read, next to none sent.
 func secondRun(t *testing.T, s *stage) {
+	s.on(t).mustMigrate() // both filesystems have other mount options than before: directories are looked at once more
 	r := s.on(t).mustMigrate()
 	if got := r.text("pass"); got != "sync" {
 		t.Errorf("pass %q, want sync", got)

@@ -87,9 +87,7 @@ func TestManyEntries(t *testing.T) {
 	must(t, os.Mkdir(s.path("many"), 0o755))
 	traps.Many(t, s.path("many"), 200_000)
 	s.mustMigrate()
-	for _, d := range s.differences() {
-		t.Error(d)
-	}
+	s.askRsync() // our own dump takes a minute for so many
 }
 
 // TestMemory: resident memory of each side on 100,000 files, 64 MiB at most by default and 96 with zstd.
