@@ -36,6 +36,7 @@ func link(s *inventory.Server) {
 type place struct {
 	name    string
 	disks   []string // the disks it lies on
+	copied  bool     // it is a snapshot, whose UUID is that of its origin
 	inFile  bool     // it is a file of another filesystem, and moves as one
 	content *inventory.Content
 	part    *inventory.Partition
@@ -79,7 +80,7 @@ func newIndex(s *inventory.Server) *index {
 		vg := &s.VolumeGroups[g]
 		for l := range vg.Logical {
 			lv := &vg.Logical[l]
-			add(&place{name: lv.Device, content: lv.Content, set: func(c *inventory.Content) { lv.Content = c }}, lv.Number, lv.Device, "/dev/"+vg.Name+"/"+lv.Name)
+			add(&place{name: lv.Device, content: lv.Content, copied: lv.Origin != "", set: func(c *inventory.Content) { lv.Content = c }}, lv.Number, lv.Device, "/dev/"+vg.Name+"/"+lv.Name)
 		}
 	}
 	return x

@@ -29,6 +29,7 @@ func readMounts(r root) ([]inventory.Mount, error) {
 		m, ok := parseMount(line)
 		switch {
 		case ok:
+			m.Source = properName(r, m.Source)
 			out = append(out, m)
 		case err == nil && strings.TrimSpace(line) != "":
 			err = fmt.Errorf("mount table: the line %q is not understood", line)
@@ -57,6 +58,16 @@ func parseMount(line string) (m inventory.Mount, ok bool) {
 	}
 	m.ReadOnly, m.Kind = hasOption(m.Options, "ro") || hasOption(m.Super, "ro"), mountKind(m.Type)
 	return m, true
+}
+
+// properName turns the kernel's name of a device-mapper device into the one that lasts: dm-1 is /dev/mapper/vg0-swap.
+func properName(r root, name string) string {
+	if base, ok := strings.CutPrefix(name, "/dev/dm-"); ok {
+		if dm := r.read("sys/block/dm-" + filepath.Base(base) + "/dm/name"); dm != "" {
+			return "/dev/mapper/" + dm
+		}
+	}
+	return name
 }
 
 func hasOption(list, name string) bool {
@@ -211,7 +222,7 @@ func readSwaps(r root) (out []inventory.Swap) {
 		}
 		size, _ := strconv.ParseInt(f[2], 10, 64)
 		used, _ := strconv.ParseInt(f[3], 10, 64)
-		out = append(out, inventory.Swap{Name: unescape(f[0]), File: f[1] == "file", Size: size << 10, Used: used << 10})
+		out = append(out, inventory.Swap{Name: properName(r, unescape(f[0])), File: f[1] == "file", Size: size << 10, Used: used << 10})
 	}
 	return out
 }

@@ -138,6 +138,9 @@ func checkContent(s *inventory.Server, f *findings) {
 		} else if c.Type == "linux_raid_member" { // before version 1 they have only the UUID of the array
 			key = ""
 		}
+		if p.copied {
+			continue
+		}
 		if other := seen[key]; key != "" && other != "" {
 			f.error("FERRY-DUPLICATE-UUID", p.name, "has the same UUID as "+other, "detach the copy, or give it a new UUID: the target may mount the wrong one")
 		} else if key != "" {

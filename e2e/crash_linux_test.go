@@ -29,7 +29,10 @@ func TestCrashPoints(t *testing.T) {
 			for name, n := range hits {
 				reached[name] = true
 				for _, at := range slices.Compact([]int{1, n}) {
-					t.Run(fmt.Sprintf("%s/%s/%s:%d", side, word, name, at), func(t *testing.T) { crashAt(t, side, pass, name, at) })
+					t.Run(fmt.Sprintf("%s/%s/%s:%d", side, word, name, at), func(t *testing.T) {
+						t.Parallel()
+						crashAt(t, side, pass, name, at)
+					})
 				}
 			}
 		}

@@ -79,6 +79,7 @@ func TestBadInput(t *testing.T) {
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			s := newStage(t, "tmpfs", 64<<20)
 			put("f", 10, "d/g", 10)(t, s)
 			args := c.args(t, s)

@@ -16,6 +16,7 @@ import (
 func TestKeeps(t *testing.T) {
 	for _, fs := range []string{"ext4", "xfs", "btrfs", "tmpfs"} {
 		t.Run(fs, func(t *testing.T) {
+			t.Parallel()
 			s := newStage(t, fs, 2<<30)
 			traps.Build(t, s.source, fs)
 			// With strict access times every reader that does not take care leaves a trace on both sides.

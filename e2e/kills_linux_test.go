@@ -139,6 +139,7 @@ func TestReconnect(t *testing.T) {
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			s := newStage(t, "ext4", 128<<20)
 			put("a", 10<<20, "b", 10<<20, "c", 100)(t, s)
 			p := s.between()
@@ -184,6 +185,7 @@ func TestResumeSaves(t *testing.T) {
 func TestTargetFull(t *testing.T) {
 	for _, fs := range []string{"ext4", "xfs", "btrfs"} {
 		t.Run(fs, func(t *testing.T) {
+			t.Parallel()
 			s := newStage(t, fs, 400<<20)
 			for i := range 30 {
 				write(t, s.path(fmt.Sprint("f", i)), 4<<20, byte(i))

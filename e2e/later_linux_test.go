@@ -28,6 +28,7 @@ func TestLaterPass(t *testing.T) {
 	for _, fs := range []string{"ext4", "xfs", "btrfs"} {
 		for _, l := range laters {
 			t.Run(fs+"/"+l.name, func(t *testing.T) {
+				t.Parallel()
 				s := newStage(t, fs, 256<<20)
 				for i := range 20 { // by which the guard against deleting measures
 					write(t, s.path(fmt.Sprint("other/", i)), 10, byte(i))

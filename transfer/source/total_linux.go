@@ -8,7 +8,7 @@ import (
 )
 
 // totalAfter is how long a first copy runs before its size is found out: a shorter one ends before anybody wants to know.
-const totalAfter = time.Second
+const totalAfter = 3 * time.Second
 
 // total walks the source once more, beside the copy, so that its progress has something to be compared with. What cannot be
 // looked at is left out.
@@ -24,7 +24,7 @@ func (p *pass) total(ctx context.Context) {
 	if err != nil {
 		return
 	}
-	w, err := file.NewWalk(fd, file.WalkOptions{Workers: 1, Mounts: bounded, Skip: p.skip()})
+	w, err := file.NewWalk(fd, file.WalkOptions{Workers: 1, Mounts: bounded, Skip: p.skip(), Brief: true})
 	if err != nil {
 		return
 	}

@@ -372,7 +372,7 @@ func (w *worker) small(fd int, it *item) (whole bool, err error) {
 	w.ops = file.AppendPut(w.ops, it.bare(), &it.Meta, it.how, chunk.Digest{}, size)
 	data := len(w.ops)
 	w.ops = grow(w.ops, size+1)
-	n, err := readFull(fd, w.ops[data:data+size+1], 0)
+	n, err := readOnce(fd, w.ops[data:data+size+1])
 	if err != nil {
 		return false, err
 	}
@@ -392,6 +392,17 @@ func (w *worker) small(fd int, it *item) (whole bool, err error) {
 		w.saved += it.Size
 	}
 	return true, nil
+}
+
+// readOnce reads the beginning of a file. The kernel gives all there is at once unless a signal comes between; the caller
+// takes a short answer for a file that changed.
+func readOnce(fd int, buf []byte) (int, error) {
+	for {
+		n, err := unix.Pread(fd, buf, 0)
+		if err != unix.EINTR {
+			return n, err
+		}
+	}
 }
 
 // inline appends a file of several chunks, or with holes, between its OpBegin and OpEnd. holes is false if a file of
