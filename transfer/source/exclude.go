@@ -33,7 +33,9 @@ func NewExcludes(root string, patterns []string) (*Excludes, error) {
 		}
 		p := pattern{dirOnly: strings.HasSuffix(text, "/")}
 		rest := strings.TrimRight(text, "/")
-		if below, ok := strings.CutPrefix(rest, strings.TrimRight(root, "/")+"/"); ok {
+		if rest == strings.TrimRight(root, "/") {
+			rest = ""
+		} else if below, ok := strings.CutPrefix(rest, strings.TrimRight(root, "/")+"/"); ok {
 			rest = "/" + below
 		}
 		p.anywhere = !strings.Contains(rest, "/")
