@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"github.com/ferry-migrate/ferry/internal/durable"
@@ -100,11 +102,11 @@ func (l *ledger) clear() {
 	clear(l.lost)
 }
 
-// doubts returns how many entries the next pass has to look at again.
-func (l *ledger) doubts() int {
+// doubts returns the entries that the next pass has to look at again, sorted.
+func (l *ledger) doubts() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return len(l.next)
+	return slices.Sorted(maps.Keys(l.next))
 }
 
 // sent forgets what was lost of path: the target says it again if it still is.

@@ -39,6 +39,7 @@ type pass struct {
 
 	rec     *recorder
 	written string // path of the manifest that the pass writes
+	last    bool   // no pass follows to catch up with what changed meanwhile
 	mute    bool   // nothing is sent: the manifest is all that is wanted
 	effort  *effort
 	jobs    chan *job

@@ -67,7 +67,7 @@ func TestLedgerRemembersAcrossRuns(t *testing.T) {
 
 	l, err = openLedger(dir)
 	require.NoError(t, err)
-	require.Zero(t, l.doubts())
+	require.Empty(t, l.doubts())
 	require.Contains(t, l.lost, "dev")
 	require.NotContains(t, l.lost, "own")
 

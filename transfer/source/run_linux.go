@@ -28,16 +28,21 @@ func Run(ctx context.Context, cfg *Config, count *Counters) (*Result, error) {
 	began := time.Now()
 	total := &Result{}
 	for try := 0; ; try++ {
-		r, again, err := runPass(ctx, cfg, count)
+		r, left, err := runPass(ctx, cfg, count, try == catchUps)
 		if err != nil {
 			return nil, err
 		}
 		total.add(r)
-		if again == 0 || try == catchUps {
-			total.Changed = int64(again)
+		if len(left) == 0 {
 			break
 		}
-		cfg.Log.Info("entries changed while they were read, or have to be sent again: another pass follows", "entries", again)
+		if try == catchUps {
+			total.Changed = int64(len(left))
+			total.Losses = MergeLosses(total.Losses, []Loss{{Kind: "changing", Count: int64(len(left)), Sample: left[:min(len(left), lossSamples)],
+				Detail: "not the same before and after it was read", Remedy: sourceLosses["changing"]}})
+			break
+		}
+		cfg.Log.Info("entries changed while they were read, or have to be sent again: another pass follows", "entries", len(left))
 	}
 	total.Seconds = time.Since(began).Seconds()
 	return total, nil
@@ -55,17 +60,19 @@ func (r *Result) add(o *Result) {
 	r.Differences, r.Differ, r.Losses = o.Differences, o.Differ, o.Losses
 }
 
-func runPass(ctx context.Context, cfg *Config, count *Counters) (r *Result, again int, err error) {
+// runPass does one pass. left are the entries that the next one has to look at again; last says that there is none.
+func runPass(ctx context.Context, cfg *Config, count *Counters, last bool) (r *Result, left []string, err error) {
 	p, err := newPass(cfg, count)
 	if err != nil {
-		return nil, 0, err
+		return nil, nil, err
 	}
+	p.last = last
 	err = p.with(ctx, func(ctx context.Context, dir string) (err error) {
 		r, err = p.run(ctx, dir)
 		return err
 	})
 	if err != nil {
-		return nil, 0, err
+		return nil, nil, err
 	}
 	return r, p.ledger.doubts(), nil
 }
@@ -203,7 +210,7 @@ func (p *pass) commit(pass file.ID) error {
 	}
 	crashpoint.Hit("source.committed")
 	// The pass is committed on both sides; a target that does not hear of it keeps the session open a little longer.
-	_ = p.s.wire.Control.SendMessage(file.MsgBye, file.Bye{Final: p.ledger.doubts() == 0 && !p.cfg.MoreToCome()})
+	_ = p.s.wire.Control.SendMessage(file.MsgBye, file.Bye{Final: (p.last || len(p.ledger.doubts()) == 0) && !p.cfg.MoreToCome()})
 	return nil
 }
 
@@ -263,7 +270,7 @@ func (p *pass) settleBase(ctx context.Context, root file.Identity) error {
 	p.baseStarted = h.Started
 	p.count.filesTotal.Store(p.baseReader.Totals().Entries)
 	p.count.bytesTotal.Store(p.baseReader.Totals().Bytes)
-	if !p.foreignBase && !h.Root.SameInode(root) && !p.cfg.ForceDelete {
+	if !p.foreignBase && h.Root.Ino != 0 && !h.Root.SameInode(root) && !p.cfg.ForceDelete {
 		return fault.Operator("FERRY-SOURCE-CHANGED", "mount the source as it was; if it is meant to be another directory, run again with --force-delete",
 			fmt.Errorf("source %s is not the directory it was in the last pass (is a disk not mounted?)", p.cfg.Root))
 	}

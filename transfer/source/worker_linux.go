@@ -216,6 +216,7 @@ func (w *worker) directory(j *job, it *item) error {
 	if it.act == actMkdir && len(it.Path) > 0 {
 		w.dir(it.dir)
 		w.ops = file.AppendMetaOp(w.ops, file.OpMkdir, it.bare(), &it.Meta, file.HowFresh)
+		j.fence = j.fence || it.Flags&file.EmptyFlags != 0 // nothing may be in it before it has them
 	}
 	it.Xattrs = nil
 	return nil
