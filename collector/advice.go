@@ -33,7 +33,7 @@ func Advise(s *inventory.Server) []Advice {
 		multi[fs.UUID] = fs.NumDevices > 1
 	}
 	for _, p := range x.places {
-		if c := p.content; c != nil && !p.inFile && c.Class == inventory.ClassFilesystem && c.Type != "iso9660" && c.Type != "squashfs" {
+		if c := p.content; c != nil && !p.inFile && !p.copied && c.Class == inventory.ClassFilesystem && c.Type != "iso9660" && c.Type != "squashfs" {
 			a := Advice{Volume: p.name, Mount: mount[p], Type: c.Type}
 			a.Level, a.Reason = advise(s, c, a.Mount != "", multi[c.UUID])
 			out = append(out, a)

@@ -21,21 +21,25 @@ type mapped struct {
 	holders, slaves          []string
 }
 
-// activate says which logical volumes are active, from the device-mapper devices that the kernel has.
+// activate says which logical volumes are active, from the device-mapper devices that the kernel has. Their UUID is that of the group and of
+// the volume; layers that LVM puts below a volume add a suffix, and the volumes inside a pool have nothing but such a layer.
 func activate(groups []inventory.VolumeGroup, list []mapped) {
+	const prefix = len("LVM-") + 64
 	byUUID := map[string]mapped{}
 	for _, m := range list {
-		byUUID[m.uuid] = m
+		if len(m.uuid) < prefix {
+			continue
+		}
+		id := m.uuid[:prefix]
+		if _, seen := byUUID[id]; !seen || len(m.uuid) == prefix {
+			byUUID[id] = m
+		}
 	}
 	for g := range groups {
 		for l := range groups[g].Logical {
 			lv := &groups[g].Logical[l]
-			id := "LVM-" + strings.ReplaceAll(groups[g].UUID+lv.UUID, "-", "")
-			for _, suffix := range []string{"", "-tpool", "-pool"} {
-				if m, ok := byUUID[id+suffix]; ok {
-					lv.Active, lv.Number, lv.Holders = true, m.number, m.holders
-					break
-				}
+			if m, ok := byUUID["LVM-"+strings.ReplaceAll(groups[g].UUID+lv.UUID, "-", "")]; ok {
+				lv.Active, lv.Number, lv.Holders = true, m.number, m.holders
 			}
 		}
 	}

@@ -146,7 +146,7 @@ func checkContent(s *inventory.Server, f *findings) {
 		} else if key != "" {
 			seen[key] = p.name
 		}
-		if c.Class == inventory.ClassFilesystem && !mounted[p] && c.Type != "iso9660" && c.Type != "squashfs" && len(p.disks) > 0 && !p.inFile {
+		if c.Class == inventory.ClassFilesystem && !mounted[p] && c.Type != "iso9660" && c.Type != "squashfs" && len(p.disks) > 0 && !p.inFile && !p.copied {
 			f.warn("FERRY-UNMOUNTED", p.name, "has a filesystem ("+c.Type+") that is not mounted", "mount it to migrate its files; block level copies it as it is")
 		}
 	}
