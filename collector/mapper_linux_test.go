@@ -12,7 +12,9 @@ import (
 // TestActivate has the layers that lvm2 makes: a volume with a snapshot has three devices, a pool two, its data one with a suffix.
 func TestActivate(t *testing.T) {
 	id := func(c string) string { return strings.Repeat(c, 6) + "-" + strings.Repeat(c, 26) }
-	uuid := func(c, suffix string) string { return "LVM-" + strings.Repeat("g", 32) + strings.Repeat(c, 32) + suffix }
+	uuid := func(c, suffix string) string {
+		return "LVM-" + strings.Repeat("g", 32) + strings.Repeat(c, 32) + suffix
+	}
 	groups := []inventory.VolumeGroup{{Name: "vg", UUID: id("g"), Logical: []inventory.LogicalVolume{
 		{Name: "data", UUID: id("d")}, {Name: "pool", UUID: id("p")}, {Name: "pool_tdata", UUID: id("t")}, {Name: "off", UUID: id("o")},
 	}}}
