@@ -21,7 +21,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func TestOneHangsOneFails(t *testing.T) {
 	release := make(chan struct{})
 	ended := make(chan struct{})
-	s := run(context.Background(), 50*time.Millisecond, []Collector{
+	s := run(context.Background(), 400*time.Millisecond, []Collector{
 		part{"good", func(context.Context) (Fill, error) {
 			return func(s *inventory.Server) { s.Host.Hostname = "here" }, nil
 		}},
@@ -30,16 +30,21 @@ func TestOneHangsOneFails(t *testing.T) {
 			<-release
 			return func(s *inventory.Server) { s.Host.Hostname = "too late" }, nil
 		}},
+		part{"slow", func(ctx context.Context) (Fill, error) { // hands in what it has when its time is over
+			<-ctx.Done()
+			return func(s *inventory.Server) { s.OS.Kernel = "seen so far" }, ctx.Err()
+		}},
 		part{"half", func(context.Context) (Fill, error) {
 			return func(s *inventory.Server) { s.OS.ID = "half" }, errors.New("the rest is not readable")
 		}},
 	})
 	require.Equal(t, "here", s.Host.Hostname)
 	require.Equal(t, "half", s.OS.ID)
-	require.Len(t, s.Missing, 2)
+	require.Equal(t, "seen so far", s.OS.Kernel)
+	require.Len(t, s.Missing, 3)
 	require.Equal(t, "hangs", s.Missing[0].Part)
 	require.Contains(t, s.Missing[0].Reason, "not finished")
-	require.Equal(t, inventory.Missing{Part: "half", Reason: "the rest is not readable"}, s.Missing[1])
+	require.Equal(t, inventory.Missing{Part: "half", Reason: "the rest is not readable"}, s.Missing[2])
 	close(release)
 	<-ended
 	require.Equal(t, "here", s.Host.Hostname, "a late collector writes nothing")
