@@ -126,7 +126,7 @@ func (p *Proxy) arrived(c *pair, d Direction, data []byte) (due time.Time, ok bo
 	}
 	p.changed.Broadcast()
 	if f.call != nil && p.total[Up]+p.total[Down] >= f.callAt {
-		p.calls.Go(f.call)
+		p.begin(f.call)
 		f.call = nil
 	}
 	if f.cutAt > 0 && p.total[Up]+p.total[Down] >= f.cutAt {
@@ -145,6 +145,15 @@ func (p *Proxy) arrived(c *pair, d Direction, data []byte) (due time.Time, ok bo
 		f.freeAt[d] = due
 	}
 	return due.Add(f.delay), !f.lost[d]
+}
+
+// begin runs a call of After. The lock is held.
+func (p *Proxy) begin(call func()) {
+	p.calls++
+	p.work.Go(func() {
+		defer p.set(func(*faults) { p.calls-- })
+		call()
+	})
 }
 
 func isOver(c *pair) bool {

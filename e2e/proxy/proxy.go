@@ -42,7 +42,7 @@ type Proxy struct {
 	listener net.Listener
 	server   string
 	work     sync.WaitGroup
-	calls    sync.WaitGroup // of After
+	calls    int // of After that run
 
 	mu       sync.Mutex
 	changed  *sync.Cond
@@ -116,9 +116,13 @@ func (p *Proxy) After(n int64, f func()) {
 
 // Forget takes back what After asked for, and returns when a call that has begun is over.
 func (p *Proxy) Forget() {
-	p.After(0, nil)
-	p.calls.Wait()
-	p.After(0, nil) // one that the last call asked for
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.faults.call = nil
+	for p.calls > 0 {
+		p.changed.Wait()
+		p.faults.call = nil // which a call may have asked for
+	}
 }
 
 // OnConnect calls f, once, before the next connection is forwarded.
