@@ -99,9 +99,22 @@ func (b *bencher) sourceOf(data string) (string, error) {
 		return "", err
 	}
 	if data == "small" {
-		return dir, makeSmall(dir, 100_000/b.scale)
+		err = makeSmall(dir, 100_000/b.scale)
+	} else {
+		err = makeBig(dir, 8, 512<<20/int64(b.scale))
 	}
-	return dir, makeBig(dir, 8, 512<<20/int64(b.scale))
+	if err == nil {
+		err = settle(dir)
+	}
+	return dir, err
+}
+
+// settle waits until what was written is on disk: nobody pays for it later.
+func settle(dir string) error {
+	if out, err := exec.Command("sync", "-f", dir).CombinedOutput(); err != nil {
+		return fmt.Errorf("sync: %w: %s", err, out)
+	}
+	return nil
 }
 
 // row is what a contestant needed, run by run.
@@ -134,6 +147,9 @@ func (b *bencher) run(l *load, n int) ([]row, error) {
 	for turn := range n {
 		if l.change != nil {
 			if err := l.change(source, uint64(turn+1)); err != nil {
+				return nil, err
+			}
+			if err := settle(source); err != nil {
 				return nil, err
 			}
 		}
