@@ -311,9 +311,7 @@ func TestFull(t *testing.T) {
 	if err := tree.Apply(f, &recorder{}); fault.CodeOf(err) != CodeFull {
 		t.Fatalf("%v", err)
 	}
-	if err := os.Remove(filepath.Join(root, "big")); err != nil {
-		t.Fatal(err)
-	}
+	apply(t, tree, file.AppendDelete(file.AppendDir(nil, nil), []byte("big"), file.KindRegular)) // which lets go of its descriptor
 	if err := put(n, file.HowFresh); err != nil {
 		t.Errorf("with free space: %v", err)
 	}
