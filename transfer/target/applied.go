@@ -2,7 +2,6 @@ package target
 
 import (
 	"context"
-	"fmt"
 	"sync"
 )
 
@@ -83,6 +82,3 @@ func (a *applied) upTo() uint64 {
 	defer a.mu.Unlock()
 	return a.prefix
 }
-
-// String is for logs.
-func (a *applied) String() string { return fmt.Sprintf("frames applied up to %d", a.upTo()) }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -34,8 +35,8 @@ type session struct {
 	commits chan file.Commit
 	lists   chan file.List
 	opened  bool
-	first   bool
 	ro      bool
+	over    atomic.Bool // the pass is committed
 }
 
 // errDone ends a session whose source said goodbye.
@@ -165,7 +166,7 @@ func (s *session) openPass(o file.Open) error {
 	if s.opened || !o.Pass.Known() && !o.ReadOnly {
 		return protocolError("open")
 	}
-	s.opened, s.first, s.ro = true, o.First, o.ReadOnly
+	s.opened, s.ro = true, o.ReadOnly
 	if o.ReadOnly {
 		return s.in.Control.SendMessage(file.MsgOpened, file.Opened{})
 	}
@@ -213,6 +214,9 @@ func (s *session) stream(ctx context.Context, c *wire.Conn, index int) error {
 	report := &reporter{s.in.Control}
 	for {
 		h, payload, err := c.ReadFrame(buf)
+		if err != nil && s.over.Load() {
+			return nil // the source has its answer and goes; the goodbye may still be on its way
+		}
 		if err != nil {
 			return fmt.Errorf("data connection %d: %w", index, err)
 		}
@@ -322,6 +326,7 @@ func (s *session) finish(ctx context.Context, v file.Commit) error {
 		return err
 	}
 	crashpoint.Hit("target.committed")
+	s.over.Store(true)
 	s.log.Info("pass committed", "source", s.greeting.Label, "frames", v.Seq)
 	return s.in.Control.SendMessage(file.MsgDone, file.Done{})
 }
