@@ -146,7 +146,7 @@ func TestChooserFollowsTheLink(t *testing.T) {
 }
 
 func TestParseMode(t *testing.T) {
-	for mode, want := range map[string]Strength{"auto": Off, "none": Off, "s2": Fast, "zstd": Strong} {
+	for mode, want := range map[string]Strength{"auto": Off, "none": Off, "s2": Fast, "zstd": Strongest} {
 		c, err := ParseMode(mode)
 		if err != nil || c.Strength() != want {
 			t.Errorf("%s: %v", mode, err)

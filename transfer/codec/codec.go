@@ -54,7 +54,7 @@ const (
 	strengthEnd
 )
 
-var strengthNames = [...]string{"none", "s2", "zstd", "zstd default"}
+var strengthNames = [...]string{"none", "s2", "zstd", "zstd better"}
 
 // String returns the codec and, for the second strength of zstd, its level.
 func (s Strength) String() string {

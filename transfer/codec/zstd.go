@@ -11,7 +11,7 @@ import (
 )
 
 // zstdWindow bounds how far back a match may lie, and with it the memory of an encoder: frames are not much longer anyway.
-const zstdWindow = 512 << 10
+const zstdWindow = 1 << 20
 
 // zstdMaxWindow bounds the window a decoder accepts, which is the whole content in a frame of a single segment.
 const zstdMaxWindow = 8 << 20
@@ -25,7 +25,7 @@ type zstdCodec struct {
 func newZstd(s Strength) *zstdCodec {
 	level := zstd.SpeedFastest
 	if s == Strongest {
-		level = zstd.SpeedDefault
+		level = zstd.SpeedBetterCompression
 	}
 	return &zstdCodec{
 		encoder: sync.OnceValues(func() (*zstd.Encoder, error) {

@@ -11,6 +11,7 @@ import (
 
 const (
 	batchBytes  = 256 << 10 // content in one job of small files
+	denseBytes  = 1 << 20   // the same where bytes are dear: the more in one frame, the better it is compressed
 	batchItems  = 512       // entries in one job
 	inlineBytes = 512 << 10 // a file up to this size goes into a batch whole
 	extentBytes = 512 << 10 // content in one job of a larger file

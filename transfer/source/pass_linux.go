@@ -14,6 +14,7 @@ import (
 
 	"github.com/ferry-migrate/ferry/internal/fault"
 	"github.com/ferry-migrate/ferry/transfer/chunk"
+	"github.com/ferry-migrate/ferry/transfer/codec"
 	"github.com/ferry-migrate/ferry/transfer/file"
 	"github.com/ferry-migrate/ferry/transfer/file/manifest"
 )
@@ -109,6 +110,14 @@ func (p *pass) copy(ctx context.Context) error {
 		return nil
 	})
 	return g.Wait()
+}
+
+// batch is how much content a job of small files holds.
+func (p *pass) batch() int64 {
+	if p.effort.chooser.Strength() == codec.Strongest {
+		return denseBytes
+	}
+	return batchBytes
 }
 
 // prober returns the worker the planner reads with.

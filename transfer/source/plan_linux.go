@@ -48,7 +48,7 @@ func (pl *planner) run() error {
 		if err := pl.visit(it); err != nil {
 			return err
 		}
-		if pl.bytes >= batchBytes || len(pl.job.items) >= batchItems {
+		if pl.bytes >= pl.p.batch() || len(pl.job.items) >= batchItems {
 			if err := pl.flush(); err != nil {
 				return err
 			}

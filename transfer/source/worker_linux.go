@@ -10,6 +10,7 @@ import (
 
 	"github.com/ferry-migrate/ferry/transfer/chunk"
 	"github.com/ferry-migrate/ferry/transfer/file"
+	"github.com/ferry-migrate/ferry/transfer/wire"
 )
 
 // readTries is how often a file that changes while it is read is read before it is left for the next pass.
@@ -43,28 +44,40 @@ func (w *worker) run(j *job) error {
 	}
 	for i := range j.items {
 		it := &j.items[i]
+		from, mark := w.frameStart(), len(w.ops)
 		if err := w.item(j, it); err != nil {
 			return fmt.Errorf("%s: %w", it.Path, err)
 		}
-		w.cut()
+		if len(w.ops)-from > wire.MaxPayload && mark > from { // with its attributes it was too much: it begins a frame
+			w.ops = w.ops[:mark]
+			w.cut()
+			if err := w.item(j, it); err != nil {
+				return fmt.Errorf("%s: %w", it.Path, err)
+			}
+		}
+		if len(w.ops)-w.frameStart() > cutAt {
+			w.cut()
+		}
 	}
 	return nil
 }
 
-// cutAt is how large a frame may become before the next entry starts another. An entry adds at most its content (inlineBytes)
-// and its attributes (file.MaxXattrs), so a frame stays below wire.MaxPayload.
-const cutAt = 384 << 10
+// cutAt is how large a frame may become before the next entry starts another. One entry alone, with its content (inlineBytes), its
+// attributes (file.MaxXattrs) and its path, stays below wire.MaxPayload.
+const cutAt = denseBytes
 
-// cut ends the frame if it is large enough.
-func (w *worker) cut() {
-	from := 0
+// frameStart is where the frame that is being filled begins.
+func (w *worker) frameStart() int {
 	if len(w.cuts) > 0 {
-		from = w.cuts[len(w.cuts)-1]
+		return w.cuts[len(w.cuts)-1]
 	}
-	if len(w.ops)-from > cutAt {
-		w.cuts = append(w.cuts, len(w.ops))
-		w.at = nil
-	}
+	return 0
+}
+
+// cut ends the frame.
+func (w *worker) cut() {
+	w.cuts = append(w.cuts, len(w.ops))
+	w.at = nil
 }
 
 // runLarge reads a run of chunks of a larger file.
