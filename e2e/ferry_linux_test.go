@@ -126,6 +126,7 @@ func launch(t testing.TB, user *syscall.Credential, env []string, args ...string
 		t.Fatal(err)
 	}
 	go p.follow(out)
+	go p.weigh()
 	t.Cleanup(func() {
 		p.kill()
 		if t.Failed() {
@@ -179,6 +180,20 @@ func (p *process) measure() {
 	p.mu.Lock()
 	p.peak = max(p.peak, kib)
 	p.mu.Unlock()
+}
+
+// weigh measures again and again until the process ends: a quick one may say nothing while it lives.
+func (p *process) weigh() {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-p.done:
+			return
+		case <-tick.C:
+			p.measure()
+		}
+	}
 }
 
 // await returns the first event for which accept is true; none when the process ends first, or takes too long and is killed.
