@@ -1,5 +1,6 @@
 //go:build !linux
 
+// Bench compares Ferry with its peers; it needs Linux.
 package main
 
 import (
