@@ -165,21 +165,20 @@ func (p *process) follow(out io.Reader) {
 	p.mu.Unlock()
 }
 
-// measure notes the peak of resident memory so far. What wait4 returns would count the memory of this test process too,
+// measure notes the peak of resident memory so far, and returns it in KiB; 0 when none was seen. What wait4 returns would count the memory of this test process too,
 // which the child shared until it became ferry.
-func (p *process) measure() {
+func (p *process) measure() int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
 	if err != nil {
-		return
+		return p.peak
 	}
-	_, rest, ok := strings.Cut(string(data), "VmHWM:")
-	if !ok {
-		return
+	if _, rest, ok := strings.Cut(string(data), "VmHWM:"); ok {
+		kib, _ := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
+		p.peak = max(p.peak, kib)
 	}
-	kib, _ := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
-	p.mu.Lock()
-	p.peak = max(p.peak, kib)
-	p.mu.Unlock()
+	return p.peak
 }
 
 // weigh measures again and again until the process ends: a quick one may say nothing while it lives.
@@ -244,7 +243,7 @@ func (p *process) wait() *outcome {
 		}
 		p.t.Fatalf("ferry %s took over %v:\n%s", strings.Join(p.args, " "), patience, ourGoroutines(p.errors()))
 	}
-	o := &outcome{exit: p.cmd.ProcessState.ExitCode(), stderr: p.errors(), peak: p.peak, stray: p.other, events: p.events}
+	o := &outcome{exit: p.cmd.ProcessState.ExitCode(), stderr: p.errors(), peak: p.measure(), stray: p.other, events: p.events}
 	for _, e := range p.events {
 		if e.name() == "result" {
 			o.result = e

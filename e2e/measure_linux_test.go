@@ -119,9 +119,9 @@ func checkMemory(t *testing.T, s *stage, most int64, args ...string) {
 	if o.exit != 0 {
 		t.Fatalf("exit %d: %s", o.exit, o.stderr)
 	}
-	s.server.measure()
-	t.Logf("%v: source %d MiB, target %d MiB", args, o.peak>>10, s.server.peak>>10)
-	for side, peak := range map[string]int64{"source": o.peak, "target": s.server.peak} {
+	target := s.server.measure()
+	t.Logf("%v: source %d MiB, target %d MiB", args, o.peak>>10, target>>10)
+	for side, peak := range map[string]int64{"source": o.peak, "target": target} {
 		if peak == 0 || peak>>10 > most {
 			t.Errorf("%s: %d MiB of memory at the peak, want %d at most", side, peak>>10, most)
 		}
