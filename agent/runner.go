@@ -207,7 +207,8 @@ func (r *taskRun) attempts(ctx context.Context, s Subtask, m *meter) error {
 		case now := <-sample.C:
 			m.sample(now)
 			r.show(m.report(report.Running))
-		case <-send.C:
+		case now := <-send.C:
+			m.sample(now)
 			r.tell(m.report(report.Running))
 		}
 	}

@@ -18,7 +18,8 @@ const (
 // The clock is the caller's: observations at the same time, or back in time, add nothing. A count that shrinks starts again.
 type Estimate struct {
 	samples []sample // of the window, and the last one before it
-	smooth  float64  // bytes per second, exponentially weighted
+	moved   float64  // bytes, those long ago weighing less
+	lasted  float64  // seconds, weighted alike: moved/lasted is the smoothed rate
 }
 
 type sample struct {
@@ -47,13 +48,13 @@ func (e *Estimate) Observe(now time.Time, done int64) {
 	e.samples = append(e.samples[:0], e.samples[old:]...)
 }
 
-// follow moves the smoothed rate towards rate, which held for step.
+// follow takes in a rate that held for step. What came before loses weight with the time that passes, bytes and seconds alike: so
+// until much time has passed the smoothed rate is the plain average, and an odd first step counts for no more than its time.
 func (e *Estimate) follow(rate float64, step time.Duration) {
-	weight := 1 - math.Exp(-step.Seconds()/smoothing.Seconds())
-	if e.smooth == 0 {
-		weight = 1
-	}
-	e.smooth += weight * (rate - e.smooth)
+	keep := math.Exp(-step.Seconds() / smoothing.Seconds())
+	weight := smoothing.Seconds() * (1 - keep)
+	e.moved = e.moved*keep + rate*weight
+	e.lasted = e.lasted*keep + weight
 }
 
 // Rate returns bytes per second over the last five seconds, or over the time since the first observation if that is shorter.
@@ -68,11 +69,11 @@ func (e *Estimate) Rate() int64 {
 // Remaining returns how long the rest of total bytes takes at the smoothed rate. It is 0 when nothing is left and when nobody
 // can tell: no rate yet, or more than a year.
 func (e *Estimate) Remaining(total int64) time.Duration {
-	if len(e.samples) == 0 || e.smooth <= 0 {
+	if len(e.samples) == 0 || e.moved <= 0 {
 		return 0
 	}
 	left := float64(total - e.samples[len(e.samples)-1].done)
-	seconds := left / e.smooth
+	seconds := left / (e.moved / e.lasted)
 	if left <= 0 || seconds > longest.Seconds() {
 		return 0
 	}

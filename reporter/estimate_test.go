@@ -32,7 +32,25 @@ func TestEstimateFollowsTheLastFiveSeconds(t *testing.T) {
 	}
 	require.Zero(t, e.Rate(), "nothing moved for five seconds")
 	require.Greater(t, e.Remaining(100_000), 80*time.Second, "a pause makes it longer")
-	require.Less(t, e.Remaining(100_000), 110*time.Second, "but not at once")
+	require.Less(t, e.Remaining(100_000), 2*time.Minute, "but not at once")
+}
+
+// What one observation sees of a step that happens at the same instant is chance: none of it, or two steps at once.
+func TestEstimateIsRightFromTheStart(t *testing.T) {
+	for name, seen := range map[string][]int64{
+		"even":              {0, 100, 200, 300, 400},
+		"nothing at first":  {0, 0, 200, 300, 400},
+		"twice at first":    {0, 200, 200, 300, 400},
+		"nothing for a bit": {0, 0, 0, 0, 400},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var e Estimate
+			for second, done := range seen {
+				e.Observe(start.Add(time.Duration(second)*time.Second), done)
+			}
+			require.InDelta(t, 6, e.Remaining(1000).Seconds(), 1)
+		})
+	}
 }
 
 func TestEstimateOfOddClocksAndCounts(t *testing.T) {
