@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -18,8 +19,9 @@ const maxItems = 65535
 // the field. Unknown fields are ignored, a null counts as absent.
 //
 // Rules without a tag: a string has at most 255 characters, an array at most 65535 items, a number is not negative, an enum
-// has a documented value. The `rule` tag adds, separated by commas: required, default=V, max=N (characters, items or value),
-// clamp=N (a larger number becomes N), code=C (the error code of a bad value).
+// has a documented value. The `rule` tag adds, separated by commas: required, default=V, min=N and max=N (characters, items or
+// value), clamp=N (a larger number becomes N), enum=A|B (the values of a string), code=C (the error code of a bad value of an
+// enum). Rules that span fields are a method check of the body.
 func Decode(body []byte, into any) error {
 	var raw any
 	decoder := json.NewDecoder(bytes.NewReader(body))
@@ -37,15 +39,25 @@ func Decode(body []byte, into any) error {
 		}
 		return invalid("the body is not JSON: %v", err)
 	}
-	return checkValue("", reflect.ValueOf(into).Elem(), raw, rule{})
+	if err := checkValue("", reflect.ValueOf(into).Elem(), raw, rule{}); err != nil {
+		return err
+	}
+	if c, ok := into.(checker); ok {
+		return c.check()
+	}
+	return nil
 }
+
+// A checker is a body with rules that span several of its fields.
+type checker interface{ check() error }
 
 // A rule is what a field's tag says.
 type rule struct {
 	required bool
 	absent   string // default
-	max      string
+	min, max string
 	clamp    string
+	enum     []string
 	code     string
 }
 
@@ -57,10 +69,14 @@ func parseRule(tag string) (r rule) {
 			r.required = true
 		case "default":
 			r.absent = value
+		case "min":
+			r.min = value
 		case "max":
 			r.max = value
 		case "clamp":
 			r.clamp = value
+		case "enum":
+			r.enum = strings.Split(value, "|")
 		case "code":
 			r.code = value
 		}
@@ -76,31 +92,53 @@ func (r rule) most(otherwise int64) int64 {
 	return otherwise
 }
 
+// least returns the minimum of the rule, 0 without one.
+func (r rule) least() int64 {
+	n, _ := strconv.ParseInt(r.min, 10, 64)
+	return n
+}
+
+// documented returns an error unless v is a string with one of the values it may have, or no enum.
+func (r rule) documented(path string, v reflect.Value) error {
+	e, ok := v.Interface().(enum)
+	if (!ok || e.Known()) && (r.enum == nil || slices.Contains(r.enum, v.String())) {
+		return nil
+	}
+	err := invalid("%s: %q is not a documented value", path, trim(v.String(), 40))
+	if r.code != "" {
+		err.Code = r.code
+	}
+	return err
+}
+
 // checkValue checks v, which was decoded from raw: nil where the field was absent or null.
 func checkValue(path string, v reflect.Value, raw any, r rule) error {
 	if raw == nil && path != "" {
 		return setAbsent(path, v, r)
 	}
-	if e, ok := v.Interface().(enum); ok && !e.Known() {
-		err := invalid("%s: %q is not a documented value", path, trim(v.String(), 40))
-		if r.code != "" {
-			err.Code = r.code
+	if v.Kind() == reflect.Pointer {
+		if v.IsNil() { // a null under the same key in another case came after the value
+			return setAbsent(path, v, r)
 		}
+		return checkValue(path, v.Elem(), raw, r)
+	}
+	if err := r.documented(path, v); err != nil {
 		return err
 	}
 	switch v.Kind() {
-	case reflect.Pointer:
-		return checkValue(path, v.Elem(), raw, r)
 	case reflect.Struct:
 		return checkFields(path, v, raw)
 	case reflect.Slice:
 		return checkItems(path, v, raw, r)
 	case reflect.String:
-		if most := r.most(maxText); int64(utf8.RuneCountInString(v.String())) > most {
-			return invalid("%s: longer than %d characters", path, most)
+		switch n := int64(utf8.RuneCountInString(v.String())); {
+		case n > r.most(maxText):
+			return invalid("%s: longer than %d characters", path, r.most(maxText))
+		case n < r.least():
+			return invalid("%s: shorter than %d characters", path, r.least())
 		}
 	case reflect.Int, reflect.Int32, reflect.Int64:
-		if most := r.most(v.Int()); v.Int() < 0 || v.Int() > most {
+		if v.Int() < r.least() || v.Int() > r.most(v.Int()) {
 			return invalid("%s: %d is out of range", path, v.Int())
 		}
 	case reflect.Float64:
@@ -144,8 +182,11 @@ func checkFields(path string, v reflect.Value, raw any) error {
 
 func checkItems(path string, v reflect.Value, raw any, r rule) error {
 	items, _ := raw.([]any)
-	if most := r.most(maxItems); int64(len(items)) > most {
-		return invalid("%s: more than %d items", path, most)
+	switch n := int64(len(items)); {
+	case n > r.most(maxItems):
+		return invalid("%s: more than %d items", path, r.most(maxItems))
+	case n < r.least():
+		return invalid("%s: fewer than %d items", path, r.least())
 	}
 	for i := range min(v.Len(), len(items)) {
 		item := fmt.Sprintf("%s[%d]", path, i)

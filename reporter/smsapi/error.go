@@ -10,6 +10,8 @@ import (
 // Error codes. The SMS and APIGW ones are the service's; the service documents none for the FERRY ones.
 const (
 	CodeSubtaskName  = "SMS.6004"   // no such subtask name
+	CodeCommand      = "SMS.6021"   // a result for another command than the one that was sent
+	CodeResult       = "SMS.6022"   // a result that is neither success nor fail
 	CodeTaskName     = "SMS.7711"   // a task name with other than letters, digits, '_' and '-'
 	CodeUnauthorized = "APIGW.0301" // signature missing or wrong
 	CodeInvalid      = "FERRY.0400" // a field is missing, of the wrong type or out of range
