@@ -18,7 +18,7 @@
 //
 //	0  u32 length of the payload, at most MaxPayload
 //	4  u32 length of the payload once decoded, at most MaxPayload; equal to the former with codec none
-//	8  u8  type: 1 control, 2 operations, 3 listing, 4 ping
+//	8  u8  type: 1 control, 2 operations, 3 listing, 4 ping, 5 measuring
 //	9  u8  codec of the payload: 0 none, 1 s2, 2 zstd
 //	10 u16 flags, zero in version 1
 //	12 u32 CRC-32C of the 32 bytes with this field zero
@@ -26,7 +26,7 @@
 //	24 u64 after: an operations frame may be applied once all frames up to this seq are; less than seq
 //
 // Control frames carry one message. Operations and listing frames carry what package file defines. Ping frames are empty
-// and are not answered; they may come at any time. A control frame is never compressed and holds at most MaxMessage bytes.
+// and are not answered; they may come at any time. Measuring frames carry bytes that mean nothing, between measuring and measured. A control frame is never compressed and holds at most MaxMessage bytes.
 //
 // # Messages
 //
@@ -39,6 +39,9 @@
 //	ready {version, features, software, token, body}      target → source, answers hello
 //	join {token, index}                                   source → target, opens a data connection
 //	joined {}                                             target → source, answers join
+//	measure {bytes, millis}                               source → target, asks to send so much for so long, without a session
+//	measuring {bytes, millis}                             target → source, grants that or less; measuring frames follow
+//	measured {bytes}                                      target → source, once all came or the time is over; the connection ends
 //	refused {code, class, message, remedy}                either way, at any time, instead of anything else; the connection ends
 //
 // All others belong to the caller. welcome, prove, hello and refused keep their shape in every version, so that any two

@@ -20,12 +20,13 @@ const (
 // Type says what a frame carries.
 type Type uint8
 
-// The types. Ping frames never reach a caller of ReadFrame.
+// The types. Ping frames never reach a caller of ReadFrame, and measuring frames only one that measures.
 const (
 	TypeControl Type = 1 + iota // one message
 	TypeOps                     // operations on the target
 	TypeListing                 // entries of a manifest
 	typePing
+	typeMeasure // bytes that mean nothing
 	typeEnd
 )
 

@@ -27,6 +27,7 @@ type Listener struct {
 	cancel   context.CancelFunc
 	handlers sync.WaitGroup
 	halfOpen chan struct{}
+	measures chan struct{} // one for each connection that measures
 	accepted chan *Incoming
 
 	mu       sync.Mutex
@@ -47,6 +48,7 @@ func newListener(ln net.Listener, enter func(*Conn, time.Time) error, opt Option
 	l := &Listener{
 		ln: ln, enter: enter, opt: opt,
 		halfOpen: make(chan struct{}, opt.HalfOpen),
+		measures: make(chan struct{}, MeasureStreams),
 		accepted: make(chan *Incoming),
 		sessions: make(map[*Incoming]struct{}),
 	}
@@ -129,6 +131,8 @@ func (l *Listener) handle(raw net.Conn) {
 			err = l.hello(c, m)
 		case kindJoin:
 			err = l.join(c, m)
+		case kindMeasure:
+			err = l.measure(c, m)
 		default:
 			err = violation("first message is %q", m.Kind)
 		}
