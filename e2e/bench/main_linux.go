@@ -11,7 +11,8 @@
 // is the sum of VmHWM over the processes of a side, looked at every 50 ms.
 //
 // Sources lie on a new loop-mounted ext4 with a warm page cache; targets on a new tmpfs, or on a new ext4 where the load says
-// so, made again before each run that starts from nothing. Memory is touched before each run, outside of the time. All runs of a load take turns: A B A B.
+// so, made again before each run that starts from nothing. Memory is touched and the source
+// read before each run, outside of the time. All runs of a load take turns: A B A B.
 //
 // Loads: T1 is 100,000 files of 1 to 16 KiB, T3 is 8 files of 512 MiB of which a third are holes, a third text, a third
 // noise. Contents are the same on every machine. Once per load the copy that Ferry made is compared with the source by
