@@ -68,19 +68,88 @@ func TestDeleteGuard(t *testing.T) {
 	s.judge()
 }
 
-// TestNoDelete keeps what the source has no more.
+// TestDeleteGuardOfMoved: what moved is not deleted, also when the pass that moves it is cut off before its deletes; what is really
+// gone still counts.
+func TestDeleteGuardOfMoved(t *testing.T) {
+	for name, cut := range map[string]string{"at once": "", "cut off": "FERRY_CRASH_AT=source.phase:2"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newStage(t, "ext4", 64<<20)
+			for i := range 100 {
+				write(t, s.path(fmt.Sprintf("old/d%d/f%d", i%10, i)), 10, byte(i))
+			}
+			for i := range 10 {
+				write(t, s.path(fmt.Sprint("goes/", i)), 10, byte(i))
+			}
+			s.mustMigrate()
+			must(t, os.Rename(s.path("old"), s.path("new")))
+			must(t, os.RemoveAll(s.path("goes"))) // with the old names that is more than half also when the new ones are there
+			if cut != "" {
+				s.sourceEnv = []string{cut}
+				if o := s.migrate(); o.exit == 0 {
+					t.Fatal("the run was not cut off")
+				}
+				s.sourceEnv = nil
+			}
+			s.mustMigrate()
+			s.judge()
+			must(t, os.Rename(s.path("new"), s.path("newer")))
+			for i := range 7 {
+				must(t, os.RemoveAll(s.path(fmt.Sprint("newer/d", i))))
+			}
+			wantRefused(t, s.migrate(), 1, "FERRY-DELETE-GUARD")
+		})
+	}
+}
+
+// TestNoDelete keeps what the source has no more, until a run may delete it.
 func TestNoDelete(t *testing.T) {
 	s := newStage(t, "ext4", 64<<20)
-	put("a", 10, "b", 10, "c", 10, "d/e", 10)(t, s)
+	put("a", 10, "b", 10, "c", 200<<10, "d/e", 10, "f", 10, "g", 10, "h", 10, "i", 10, "cache/x", 10)(t, s)
 	s.mustMigrate()
 	must(t, os.Remove(s.path("a")))
 	must(t, os.RemoveAll(s.path("d")))
-	s.mustMigrate("--no-delete")
-	for _, kept := range []string{"a", "d/e"} {
-		if _, err := os.Lstat(filepath.Join(s.target, kept)); err != nil {
-			t.Errorf("%s is gone: %v", kept, err)
+	must(t, os.RemoveAll(s.path("cache")))
+	kept := func(names ...string) {
+		t.Helper()
+		for _, name := range names {
+			if _, err := os.Lstat(filepath.Join(s.target, name)); err != nil {
+				t.Errorf("%s is gone: %v", name, err)
+			}
 		}
 	}
+	s.mustMigrate("--no-delete")
+	kept("a", "d/e", "cache/x")
+	must(t, os.Remove(s.path("b")))
+	s.mustMigrate("--no-delete", "--exclude", s.path("cache"))
+	kept("a", "b", "d/e", "cache/x")
+	write(t, s.path("a"), 20, 1) // one comes back
+	s.mustMigrate("--exclude", s.path("cache"))
+	kept("a", "cache/x")
+	s.mustMigrate() // what was excluded is no more
+	s.judge()
+}
+
+// TestNoDeleteGuard: what was kept is deleted later under the same guard.
+func TestNoDeleteGuard(t *testing.T) {
+	s := newStage(t, "ext4", 64<<20)
+	for i := range 100 {
+		write(t, s.path(fmt.Sprint("f", i)), 10, byte(i))
+	}
+	s.mustMigrate()
+	for i := range 60 {
+		must(t, os.Remove(s.path(fmt.Sprint("f", i))))
+		if i == 30 {
+			s.mustMigrate("--no-delete")
+		}
+	}
+	s.mustMigrate("--no-delete")
+	wantRefused(t, s.migrate(), 1, "FERRY-DELETE-GUARD")
+	if names, _ := os.ReadDir(s.target); len(names) != 100 {
+		t.Errorf("%d entries are left of 100: something was deleted all the same", len(names))
+	}
+	s.mustMigrate("--force-delete")
+	s.judge()
 }
 
 // TestExclude: an excluded path does not arrive, and a path excluded later stays.

@@ -1,7 +1,10 @@
 package source
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 
 	"github.com/ferry-migrate/ferry/internal/fault"
 )
@@ -45,5 +48,8 @@ func (p *pass) compare(why string) {
 // forget drops what the store knows: the target is empty.
 func (p *pass) forget() error {
 	p.ledger.clear()
+	if err := os.Remove(p.leftoversPath()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("forget what was left: %w", err)
+	}
 	return p.store.Forget()
 }

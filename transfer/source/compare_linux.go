@@ -68,18 +68,18 @@ func (p *pass) compareAll(ctx context.Context) error {
 
 // extras counts what the target holds and the source does not.
 func (p *pass) extras(ctx context.Context) error {
-	held, err := p.listNames(ctx)
+	names, err := p.listNames(ctx)
 	if err != nil {
 		return err
 	}
-	defer held.Close()
-	var all int64
-	return p.eachGone(ctx, held, &all, func(e *file.Entry, below bool) error {
-		if !below {
+	defer names.Close()
+	_, err = p.eachAbsent(ctx, &held{readers: []*manifest.Reader{names}}, func(e *file.Entry, a absence) error {
+		if a == absent {
 			p.differ(file.Differ{Path: e.Path, Field: "missing", Want: "nothing", Got: e.Kind.String()})
 		}
 		return nil
 	})
+	return err
 }
 
 // Look walks the source and asks the target what it is, without changing either.

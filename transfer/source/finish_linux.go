@@ -9,7 +9,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/ferry-migrate/ferry/internal/fault"
 	"github.com/ferry-migrate/ferry/transfer/chunk"
 	"github.com/ferry-migrate/ferry/transfer/file"
 	"github.com/ferry-migrate/ferry/transfer/file/manifest"
@@ -132,123 +131,6 @@ func (p *pass) touch(dir []byte) {
 	if p.rec.touched != nil {
 		p.rec.touched[p.hash(dir)] = struct{}{}
 	}
-}
-
-// errGuard is returned when a pass would delete more than half of the target.
-func errGuard(deletes, of int64) error {
-	return fault.Operator("FERRY-DELETE-GUARD", "check that the source is whole and mounted; if it is meant, run again with --force-delete (or keep all with --no-delete)",
-		fmt.Errorf("the source lacks %d of the %d entries the target has", deletes, of))
-}
-
-// deletes removes what the source has no more.
-func (p *pass) deletes(ctx context.Context) error {
-	held, err := p.held(ctx)
-	if err != nil || held == nil || !p.cfg.Delete {
-		return err
-	}
-	defer held.Close()
-	p.count.enter("delete")
-	var gone, all int64
-	if err := p.eachGone(ctx, held, &all, func(*file.Entry, bool) error { gone++; return nil }); err != nil {
-		return err
-	}
-	if gone == 0 {
-		return nil
-	}
-	if gone*2 > all && !p.cfg.ForceDelete {
-		return errGuard(gone, all)
-	}
-	if err := p.rec.w.BeginDeletes(p.rec.raise()); err != nil {
-		return err
-	}
-	t := p.newTail()
-	err = p.eachGone(ctx, held, &all, func(e *file.Entry, below bool) error {
-		p.deleted++
-		if below { // goes with its directory
-			return nil
-		}
-		name := t.at(e.Path)
-		t.ops = file.AppendDelete(t.ops, name, e.Kind)
-		p.touch(t.dir)
-		return t.added()
-	})
-	if err != nil {
-		return err
-	}
-	return t.send()
-}
-
-// held returns what the target has: the base, or a listing where the base may not say all.
-func (p *pass) held(ctx context.Context) (*manifest.Reader, error) {
-	if p.unclean {
-		return p.listNames(ctx)
-	}
-	if p.baseReader == nil {
-		return nil, nil
-	}
-	return manifest.Open(p.store.BasePath())
-}
-
-// eachGone calls f for every entry of held that the pass did not see, below saying that a directory above it is gone too.
-func (p *pass) eachGone(ctx context.Context, held *manifest.Reader, all *int64, f func(e *file.Entry, below bool) error) error {
-	r, err := manifest.Open(p.written)
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	seen := r.Cursor()
-	if err := seen.Advance(); err != nil {
-		return err
-	}
-	*all = 0
-	var last, gone []byte // the last entry seen, if it is no directory; the last directory gone
-	old := held.Cursor()
-	for n := 0; ; n++ {
-		if n%1024 == 0 && ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		e, err := old.Next()
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		*all++
-		for s := seen.Current(); s != nil && file.ComparePath(s.Path, e.Path) < 0; s = seen.Current() {
-			last = last[:0]
-			if s.Kind != file.KindDir {
-				last = append(last, s.Path...)
-			}
-			if err := seen.Advance(); err != nil {
-				return err
-			}
-		}
-		if s := seen.Current(); s != nil && bytes.Equal(s.Path, e.Path) || len(e.Path) == 0 || string(e.Path) == lostFound {
-			continue
-		}
-		if beneath(e.Path, last) || p.excludes.Covers(e.Path, e.Kind == file.KindDir) {
-			continue // it went when its directory became something else; or it is left out now and stays
-		}
-		below := beneath(e.Path, gone)
-		if !below {
-			gone = gone[:0]
-			if e.Kind == file.KindDir {
-				gone = append(gone, e.Path...)
-			}
-		}
-		if err := f(e, below); err != nil {
-			return err
-		}
-	}
-}
-
-// lostFound belongs to the target's own filesystem: a source without one says nothing about it.
-const lostFound = "lost+found"
-
-// beneath reports whether path lies below dir; nothing lies below "".
-func beneath(path, dir []byte) bool {
-	return len(dir) > 0 && len(path) > len(dir) && path[len(dir)] == '/' && bytes.HasPrefix(path, dir)
 }
 
 // directories sends the metadata of directories, children before parents: of all, or of those that changed or were touched.

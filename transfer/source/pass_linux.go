@@ -48,6 +48,7 @@ type pass struct {
 	seed    maphash.Seed
 	probe   *worker
 	deleted int64
+	left    *leftovers // nil until the deletes are planned
 	differs *differences
 }
 

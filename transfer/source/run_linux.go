@@ -196,6 +196,10 @@ func (p *pass) commit(pass file.ID) error {
 		return err
 	}
 	crashpoint.Hit("source.flushed")
+	if err := p.replaceLeftovers(); err != nil {
+		return fmt.Errorf("remember what stays on the target: %w", err)
+	}
+	crashpoint.Hit("source.left")
 	p.losses.inherit(p.ledger.lost)
 	if err := p.ledger.save(p.losses.byPath()); err != nil {
 		return err
