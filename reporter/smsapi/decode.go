@@ -100,8 +100,7 @@ func (r rule) least() int64 {
 
 // documented returns an error unless v is a string with one of the values it may have, or no enum.
 func (r rule) documented(path string, v reflect.Value) error {
-	e, ok := v.Interface().(enum)
-	if (!ok || e.Known()) && (r.enum == nil || slices.Contains(r.enum, v.String())) {
+	if e, ok := v.Interface().(enum); (!ok || e.Known()) && (r.enum == nil || slices.Contains(r.enum, v.String())) {
 		return nil
 	}
 	err := invalid("%s: %q is not a documented value", path, trim(v.String(), 40))
@@ -172,6 +171,12 @@ func checkFields(path string, v reflect.Value, raw any) error {
 	}
 	for i := range v.NumField() {
 		field := v.Type().Field(i)
+		if field.Anonymous {
+			if err := checkFields(strings.TrimSuffix(path, "."), v.Field(i), raw); err != nil {
+				return err
+			}
+			continue
+		}
 		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
 		if err := checkValue(path+name, v.Field(i), fields[name], parseRule(field.Tag.Get("rule"))); err != nil {
 			return err
@@ -181,14 +186,19 @@ func checkFields(path string, v reflect.Value, raw any) error {
 }
 
 func checkItems(path string, v reflect.Value, raw any, r rule) error {
+	if v.Type().Elem().Kind() == reflect.Uint8 { // json.RawMessage
+		return nil
+	}
 	items, _ := raw.([]any)
 	switch n := int64(len(items)); {
+	case len(items) != v.Len(): // a key in another case came after this one
+		return invalid("%s: given twice", path)
 	case n > r.most(maxItems):
 		return invalid("%s: more than %d items", path, r.most(maxItems))
 	case n < r.least():
 		return invalid("%s: fewer than %d items", path, r.least())
 	}
-	for i := range min(v.Len(), len(items)) {
+	for i := range items {
 		item := fmt.Sprintf("%s[%d]", path, i)
 		if err := checkValue(item, v.Index(i), items[i], rule{required: true}); err != nil {
 			return err

@@ -1,7 +1,6 @@
 // Package smsapi holds the wire types of the Huawei Cloud SMS v3 API: its field names, ranges, enums, defaults, errors and
 // its request signature. The API's spellings and units live only here.
 //
-// Four operations are here: POST /v3/tasks, GET /v3/tasks, GET /v3/tasks/{task_id} and PUT /v3/tasks/{task_id}/progress.
 // Requests are checked by [Decode] against the `rule` tag of each field; answers are decoded with encoding/json and keep
 // unknown enum values and unknown fields harmless, because the service adds both without notice.
 //
@@ -12,6 +11,9 @@
 //   - priority is accepted from 0 to 65535 (CreateTask) and shown as 0 to 2 (ShowTask);
 //   - block_count and inode_size are 64 bits wide: their documented maximum does not fit the documented type;
 //   - btrfs_list is a list of objects in requests, of strings in answers, and both are read;
+//   - a source's memory is MB when it registers and is shown, bytes in a list;
+//   - changestate writes init where answers read initialize, and is taken in any case;
+//   - the two spellings of the advanced options mean the same (ConfigKey);
 //   - total_time has no documented unit: it is milliseconds here, as every other time;
 //   - a null is an absent field.
 //

@@ -3,7 +3,6 @@ package smsapi
 import (
 	"net/url"
 	"strconv"
-	"unicode/utf8"
 )
 
 // Limits and defaults of the query of GET /v3/tasks.
@@ -47,18 +46,13 @@ func ParseTaskQuery(v url.Values) (q TaskQuery, err error) {
 		State: TaskState(v.Get("state")), Name: v.Get("name"), ID: v.Get("id"),
 		SourceServerID: v.Get("source_server_id"), EnterpriseProjectID: v.Get("enterprise_project_id"),
 	}
-	for _, name := range []string{"name", "id", "source_server_id", "enterprise_project_id"} {
-		if utf8.RuneCountInString(v.Get(name)) > maxText {
-			return q, invalid("%s is longer than %d characters", name, maxText)
-		}
+	if err := texts(v, "name", "id", "source_server_id", "enterprise_project_id"); err != nil {
+		return q, err
 	}
 	if q.State != "" && !q.State.Known() {
 		return q, invalid("state %q is not a task state", trim(string(q.State), 40))
 	}
-	if q.Limit, err = number(v, "limit", DefaultLimit, MaxLimit); err != nil {
-		return q, err
-	}
-	q.Offset, err = number(v, "offset", 0, MaxOffset)
+	q.Limit, q.Offset, err = page(v, DefaultLimit, MaxLimit)
 	return q, err
 }
 
@@ -141,7 +135,7 @@ type ListedTarget struct {
 
 // Config is one advanced option of a task. The service stores the value, the agent reads it.
 type Config struct {
-	Key    string `json:"config_key"`
-	Value  string `json:"config_value"`
+	Key    string `json:"config_key" rule:"required"`
+	Value  string `json:"config_value" rule:"max=1024"`
 	Status string `json:"config_status,omitempty"`
 }
