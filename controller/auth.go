@@ -21,6 +21,9 @@ const (
 
 // loadKey reads the admin key, or makes one and writes it with mode 0600.
 func loadKey(path string) (smsapi.Key, error) {
+	if path == "" {
+		return smsapi.Key{}, fault.Operator("FERRY-KEY-FILE", "name the file of the admin key", errors.New("there is no database file to keep the admin key beside"))
+	}
 	key, err := ReadKey(path)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return key, err

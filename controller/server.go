@@ -21,7 +21,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -47,20 +46,19 @@ const (
 // Config says where a control plane listens and what it keeps.
 type Config struct {
 	Listen  string           // host:port; empty means a free port on loopback
-	Store   string           // sqlite:FILE
-	KeyFile string           // empty means admin-key.json beside the database; made if it does not exist
+	Store   string           // as store.Open takes it
+	KeyFile string           // empty means admin-key.json beside an SQLite database; made if it does not exist
 	Log     *slog.Logger     // nil discards
 	Now     func() time.Time // nil means time.Now
 }
 
 // Server is a running control plane.
 type Server struct {
-	tasks    store.Tasks
-	database io.Closer
-	key      smsapi.Key
-	keyFile  string
-	log      *slog.Logger
-	now      func() time.Time
+	store   *store.DB
+	key     smsapi.Key
+	keyFile string
+	log     *slog.Logger
+	now     func() time.Time
 
 	listener net.Listener
 	http     *http.Server
@@ -69,12 +67,8 @@ type Server struct {
 
 // Start opens the store, listens and serves in the background until Close. ctx bounds the start only.
 func Start(ctx context.Context, c Config) (*Server, error) {
-	file, ok := strings.CutPrefix(c.Store, "sqlite:")
-	if !ok || file == "" {
-		return nil, fault.Operator("FERRY-STORE", "give it as sqlite:FILE", fmt.Errorf("store %q is not supported", c.Store))
-	}
 	s := &Server{keyFile: c.KeyFile, log: c.Log, now: c.Now, served: make(chan struct{})}
-	if s.keyFile == "" {
+	if file, ok := strings.CutPrefix(c.Store, "sqlite:"); ok && s.keyFile == "" {
 		s.keyFile = filepath.Join(filepath.Dir(file), "admin-key.json")
 	}
 	if s.log == nil {
@@ -84,16 +78,14 @@ func Start(ctx context.Context, c Config) (*Server, error) {
 		s.now = time.Now
 	}
 	var err error
+	if s.store, err = store.Open(ctx, c.Store); err != nil {
+		return nil, err
+	}
 	if s.key, err = loadKey(s.keyFile); err != nil {
-		return nil, err
+		return nil, errors.Join(err, s.store.Close())
 	}
-	database, err := store.OpenSQLite(ctx, file)
-	if err != nil {
-		return nil, err
-	}
-	s.tasks, s.database = database, database
 	if err := s.listen(ctx, c.Listen); err != nil {
-		return nil, errors.Join(err, database.Close())
+		return nil, errors.Join(err, s.store.Close())
 	}
 	return s, nil
 }
@@ -108,7 +100,7 @@ func (s *Server) listen(ctx context.Context, address string) error {
 	}
 	s.listener = listener
 	s.http = &http.Server{
-		Handler: s.routes(), ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
+		Handler: s.handler(), ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
 	go func() {
@@ -138,32 +130,15 @@ func (s *Server) Close() error {
 		err = errors.Join(err, s.http.Close())
 	}
 	<-s.served
-	return errors.Join(err, s.database.Close())
-}
-
-// An operation answers a request whose signature was checked. A nil answer is an empty body. Errors other than *smsapi.Error
-// are told to the log, not to the client.
-type operation func(r *http.Request, body []byte) (any, error)
-
-// routes lists the operations and the largest body of each.
-func (s *Server) routes() http.Handler {
-	mux := http.NewServeMux()
-	mux.Handle("POST /v3/tasks", s.signed(8<<20, s.createTask))
-	mux.Handle("GET /v3/tasks", s.signed(0, s.listTasks))
-	mux.Handle("GET /v3/tasks/{task_id}", s.signed(0, s.showTask))
-	mux.Handle("PUT /v3/tasks/{task_id}/progress", s.signed(64<<10, s.putProgress))
-	mux.Handle("/", s.signed(0, func(r *http.Request, _ []byte) (any, error) {
-		return nil, smsapi.NewError(http.StatusNotFound, smsapi.CodeNotFound, "%s %s is not served here", r.Method, r.URL.Path)
-	}))
-	return mux
+	return errors.Join(err, s.store.Close())
 }
 
 // signed wraps an operation with what all have in common: request id, body limit, signature, encoding of answer and error, log.
-func (s *Server) signed(maxBody int64, do operation) http.Handler {
+func (s *Server) signed(route Route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		began, id := s.now(), uuid.NewString()
 		w.Header().Set("X-Request-Id", id)
-		answer, err := s.answer(w, r, maxBody, do)
+		answer, err := s.answer(w, r, route)
 		status := http.StatusOK
 		if err != nil {
 			e := s.asAPI(err, id)
@@ -183,22 +158,22 @@ func (s *Server) signed(maxBody int64, do operation) http.Handler {
 	})
 }
 
-func (s *Server) answer(w http.ResponseWriter, r *http.Request, maxBody int64, do operation) (any, error) {
+func (s *Server) answer(w http.ResponseWriter, r *http.Request, route Route) (any, error) {
 	if err := s.key.VerifyHeader(r, s.now()); err != nil {
 		return nil, unauthorized(err)
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, route.MaxBody))
 	if err != nil {
 		var large *http.MaxBytesError
 		if errors.As(err, &large) {
-			return nil, smsapi.NewError(http.StatusRequestEntityTooLarge, smsapi.CodeTooLarge, "the body is larger than %d bytes", maxBody)
+			return nil, smsapi.NewError(http.StatusRequestEntityTooLarge, smsapi.CodeTooLarge, "the body is larger than %d bytes", route.MaxBody)
 		}
 		return nil, smsapi.NewError(http.StatusBadRequest, smsapi.CodeInvalid, "the body could not be read")
 	}
 	if err := s.key.Verify(r, body, s.now()); err != nil {
 		return nil, unauthorized(err)
 	}
-	return do(r, body)
+	return route.serve(s, r, body)
 }
 
 func unauthorized(err error) error {

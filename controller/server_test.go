@@ -248,7 +248,7 @@ func TestStartRefusals(t *testing.T) {
 	require.NoError(t, os.WriteFile(file, bytes.Repeat([]byte("no database "), 1000), 0o600))
 	require.Equal(t, "FERRY-DATABASE", start(controller.Config{Store: "sqlite:" + file}))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "key"), []byte("{}"), 0o600))
-	require.Equal(t, "FERRY-KEY-FILE", start(controller.Config{Store: "sqlite:" + file, KeyFile: filepath.Join(dir, "key")}))
+	require.Equal(t, "FERRY-KEY-FILE", start(controller.Config{Store: "sqlite:" + filepath.Join(dir, "new"), KeyFile: filepath.Join(dir, "key")}))
 
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)

@@ -9,6 +9,27 @@ import (
 	"github.com/google/uuid"
 )
 
+// taskRoutes are the operations on tasks.
+var taskRoutes = []Route{
+	{
+		Method: "POST", Path: "/v3/tasks", Name: "CreateTask", Who: Users, MaxBody: largeBody,
+		Request: smsapi.CreateTaskRequest{}, Response: smsapi.CreateTaskResponse{}, serve: (*Server).createTask,
+	},
+	{
+		Method: "GET", Path: "/v3/tasks", Name: "ListTasks", Who: Users,
+		Query:    []string{"state", "name", "id", "source_server_id", "limit", "offset", "enterprise_project_id"},
+		Response: smsapi.TaskList{}, serve: (*Server).listTasks,
+	},
+	{
+		Method: "GET", Path: "/v3/tasks/{task_id}", Name: "ShowTask", Who: Users | Agents,
+		Response: smsapi.Task{}, serve: (*Server).showTask,
+	},
+	{
+		Method: "PUT", Path: "/v3/tasks/{task_id}/progress", Name: "UpdateTaskSpeed", Who: Agents, MaxBody: smallBody,
+		Request: smsapi.Progress{}, serve: (*Server).putProgress,
+	},
+}
+
 // createTask serves POST /v3/tasks. A source that nobody registered is fine: the task waits for it.
 func (s *Server) createTask(r *http.Request, body []byte) (any, error) {
 	var request smsapi.CreateTaskRequest
@@ -22,7 +43,7 @@ func (s *Server) createTask(r *http.Request, body []byte) (any, error) {
 		ID: uuid.NewString(), State: smsapi.StateReady, Request: request, TargetID: uuid.NewString(),
 		Created: s.now().UnixMilli(), Subtasks: planned(request),
 	}
-	if err := s.tasks.Create(r.Context(), task); err != nil {
+	if err := s.store.Change(r.Context(), func(tx *store.Tx) error { return tx.CreateTask(task) }); err != nil {
 		return nil, err
 	}
 	s.log.Info("task created", "task", task.ID, "name", request.Name, "source", request.SourceServer.ID)
@@ -35,11 +56,15 @@ func (s *Server) listTasks(r *http.Request, _ []byte) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	page, count, err := s.tasks.List(r.Context(), query)
+	var page []*store.Task
+	list := smsapi.TaskList{Tasks: []smsapi.ListedTask{}}
+	err = s.store.View(r.Context(), func(tx *store.Tx) error {
+		page, list.Count, err = tx.Tasks(query)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
-	list := smsapi.TaskList{Count: count, Tasks: []smsapi.ListedTask{}}
 	for _, task := range page {
 		list.Tasks = append(list.Tasks, listedTask(task, s.now()))
 	}
@@ -48,7 +73,11 @@ func (s *Server) listTasks(r *http.Request, _ []byte) (any, error) {
 
 // showTask serves GET /v3/tasks/{task_id}.
 func (s *Server) showTask(r *http.Request, _ []byte) (any, error) {
-	task, err := s.tasks.Task(r.Context(), r.PathValue("task_id"))
+	var task *store.Task
+	err := s.store.View(r.Context(), func(tx *store.Tx) (err error) {
+		task, err = tx.Task(r.PathValue("task_id"))
+		return err
+	})
 	if err != nil {
 		return nil, notFound(err, r.PathValue("task_id"))
 	}
@@ -63,11 +92,15 @@ func (s *Server) putProgress(r *http.Request, body []byte) (any, error) {
 	}
 	id := r.PathValue("task_id")
 	var before, after smsapi.TaskState
-	err := s.tasks.Update(r.Context(), id, func(t *store.Task) error {
+	err := s.store.Change(r.Context(), func(tx *store.Tx) error {
+		t, err := tx.Task(id)
+		if err != nil {
+			return err
+		}
 		before = t.State
 		apply(t, progress, s.now().UnixMilli())
 		after = t.State
-		return nil
+		return tx.SaveTask(t)
 	})
 	if err == nil && before != after {
 		s.log.Info("task changed state", "task", id, "subtask", progress.Subtask, "from", before, "to", after)

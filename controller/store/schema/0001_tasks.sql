@@ -1,5 +1,6 @@
+-- IF NOT EXISTS: databases of the first ferry have these tables, and no list of steps yet.
 -- Times are Unix milliseconds, null until known. Sizes are bytes.
-CREATE TABLE tasks (
+CREATE TABLE IF NOT EXISTS tasks (
     number            INTEGER PRIMARY KEY AUTOINCREMENT,
     id                TEXT    NOT NULL UNIQUE,
     name              TEXT    NOT NULL,
@@ -20,10 +21,10 @@ CREATE TABLE tasks (
     error_json        TEXT    NOT NULL DEFAULT ''
 ) STRICT;
 
-CREATE INDEX tasks_source ON tasks (source_id, number);
-CREATE INDEX tasks_state ON tasks (state, number);
+CREATE INDEX IF NOT EXISTS tasks_source ON tasks (source_id, number);
+CREATE INDEX IF NOT EXISTS tasks_state ON tasks (state, number);
 
-CREATE TABLE subtasks (
+CREATE TABLE IF NOT EXISTS subtasks (
     id            INTEGER PRIMARY KEY AUTOINCREMENT,
     task          INTEGER NOT NULL REFERENCES tasks (number) ON DELETE CASCADE,
     name          TEXT    NOT NULL,

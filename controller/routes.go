@@ -1,0 +1,59 @@
+package controller
+
+import (
+	"net/http"
+	"slices"
+
+	"github.com/ferry-migrate/ferry/reporter/smsapi"
+)
+
+// Callers say who may call a route.
+type Callers uint8
+
+// Who may call. Users are people and their programs, as their role allows. An agent may call what is about itself: the source
+// that the path names as {source_id} or {server_id}, or a task of its source, named {task_id}. The admin may call everything.
+const (
+	Users Callers = 1 << iota
+	Agents
+	Anyone Callers = 0
+)
+
+// A Route is one operation of the API. The table of all of them is what the server serves, what callers are checked against and
+// what /openapi.json is made of.
+type Route struct {
+	Method string
+	Path   string // as http.ServeMux has it, with {task_id} and the like
+	Name   string // of the operation, as the vendor's SDK calls it
+	Who    Callers
+
+	Query    []string // names of its parameters
+	Request  any      // zero value of what smsapi.Decode fills; nil without a body
+	Response any      // zero value of the answer; nil for an empty one
+	MaxBody  int64    // bytes of a request; more is answered with 413
+
+	// serve answers a request whose signature and caller were checked. A nil answer is an empty body. Errors other than
+	// *smsapi.Error are told to the log, not to the client.
+	serve func(s *Server, r *http.Request, body []byte) (any, error)
+}
+
+// Largest bodies, bytes.
+const (
+	smallBody = 64 << 10
+	largeBody = 8 << 20 // disks and volumes of a server
+)
+
+// routes is the table. Each family adds its own list, beside its handlers: taskRoutes in tasks.go; sourceRoutes, templateRoutes …
+// in files of theirs.
+var routes = slices.Concat(taskRoutes)
+
+// handler serves the table.
+func (s *Server) handler() http.Handler {
+	mux := http.NewServeMux()
+	for _, route := range routes {
+		mux.Handle(route.Method+" "+route.Path, s.signed(route))
+	}
+	mux.Handle("/", s.signed(Route{serve: func(_ *Server, r *http.Request, _ []byte) (any, error) {
+		return nil, smsapi.NewError(http.StatusNotFound, smsapi.CodeNotFound, "%s %s is not served here", r.Method, r.URL.Path)
+	}}))
+	return mux
+}
