@@ -44,6 +44,12 @@ type Reporter interface {
 	Flush(ctx context.Context) error
 }
 
+// Details tells what GET /v3/tasks/{task_id} leaves out of a task. *reporter.Client is one.
+type Details interface {
+	TaskSettings(ctx context.Context, task string) ([]smsapi.Config, error)
+	SpeedLimits(ctx context.Context, task string) ([]smsapi.LimitWindow, error)
+}
+
 // Config is what a Runner needs. All fields but the last group are required.
 type Config struct {
 	Source     string // id of the source server at the controller
@@ -53,8 +59,10 @@ type Config struct {
 	Plan       func(*Task) ([]Subtask, error) // the subtasks of a task, in order
 	Log        *slog.Logger
 
-	ReportEvery time.Duration // between interim reports; 0 means 5 s
-	FlushWithin time.Duration // how long the end of a task waits for its last reports; 0 means 5 s
+	Details     Details                // asked with each task; nil: tasks have no options and one limit
+	SourceState func(smsapi.CopyState) // told of each state the source gets into; may be nil
+	ReportEvery time.Duration          // between interim reports; 0 means 5 s
+	FlushWithin time.Duration          // how long the end of a task waits for its last reports; 0 means 5 s
 }
 
 const (

@@ -32,6 +32,10 @@ type journalFile struct {
 	State   State       `json:"state"`
 	Done    []string    `json:"done"` // names of subtasks
 	Spec    smsapi.Task `json:"spec"` // what the controller last showed
+
+	Continuous bool                 `json:"continuous,omitempty"`
+	Settings   []smsapi.Config      `json:"settings,omitempty"`
+	Windows    []smsapi.LimitWindow `json:"windows,omitempty"`
 }
 
 // isTaskID reports whether id can be a file name: letters, digits, '-' and '_', at most 200 of them.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/cenkalti/backoff/v4"
 	"github.com/ferry-migrate/ferry/internal/fault"
+	"github.com/ferry-migrate/ferry/reporter"
 )
 
 // longestPause is the longest pause between attempts, before jitter.
@@ -52,7 +53,7 @@ func (r *retry) run(ctx context.Context, do func(attempt int) error) error {
 		if r.progress() > before || time.Since(began) > longestPause {
 			r.wait.Reset()
 		}
-		pause := r.wait.NextBackOff()
+		pause := max(r.wait.NextBackOff(), reporter.RetryAfter(err))
 		r.failed(attempt, err, pause)
 		select {
 		case <-time.After(pause):

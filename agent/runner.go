@@ -1,11 +1,13 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"net/http"
 	"sync"
 	"time"
 
@@ -79,12 +81,14 @@ func (r *Runner) Run(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	task, err := r.fetch(ctx, id, journal)
-	if err != nil {
-		return err
+	run := &taskRun{Runner: r, log: r.cfg.Log.With("task", id), journal: journal, task: &Task{ID: id, State: journal.data.State}}
+	if err = r.fetch(ctx, run.task, journal); reporter.IsGone(err) {
+		return err // nobody to tell
+	} else if err != nil {
+		err = run.end(report.Report{}, err)
+	} else {
+		err = run.all(ctx)
 	}
-	run := &taskRun{Runner: r, log: r.cfg.Log.With("task", id), journal: journal, task: task}
-	err = run.all(ctx)
 	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.cfg.FlushWithin)
 	defer cancel()
 	if late := r.cfg.Reporter.Flush(flush); late != nil {
@@ -93,32 +97,53 @@ func (r *Runner) Run(ctx context.Context, id string) error {
 	return err
 }
 
-// fetch returns the task as the controller shows it. A controller that cannot be reached is asked again only if the journal does
+// fetch fills in the task as the controller shows it. A controller that cannot be reached is asked again only if the journal does
 // not know the task either.
-func (r *Runner) fetch(ctx context.Context, id string, j *journal) (*Task, error) {
-	var spec smsapi.Task
+func (r *Runner) fetch(ctx context.Context, t *Task, j *journal) error {
 	ask := newRetry(func() int64 { return 0 }, func(attempt int, err error, pause time.Duration) {
-		r.cfg.Log.Warn("the controller does not answer", "task", id, "attempt", attempt, "error", err, "again_in", pause)
+		r.cfg.Log.Warn("the controller does not answer", "task", t.ID, "attempt", attempt, "error", err, "again_in", pause)
 	})
-	err := ask.run(ctx, func(int) (err error) {
+	err := ask.run(ctx, func(int) error {
 		bounded, cancel := context.WithTimeout(ctx, fetchTimeout)
 		defer cancel()
-		spec, err = r.cfg.Controller.Task(bounded, id)
+		err := r.read(bounded, t)
 		if err != nil && ctx.Err() == nil && (fault.ClassOf(err) == fault.ClassTemporary || bounded.Err() != nil) {
 			if j.known() {
-				r.cfg.Log.Warn("the controller does not answer; going on with the task as it was", "task", id, "error", err)
-				spec = j.data.Spec
+				r.cfg.Log.Warn("the controller does not answer; going on with the task as it was", "task", t.ID, "error", err)
+				t.Spec, t.Continuous, t.Settings, t.Windows = j.data.Spec, j.data.Continuous, j.data.Settings, j.data.Windows
 				return nil
 			}
 			return fault.Temporary(err)
 		}
 		return err
 	})
-	if err != nil {
-		return nil, err
+	t.Spec.ID = t.ID // the documentation's own example answers with another one
+	return err
+}
+
+// read asks the controller for all there is to know of a task. Whether it keeps syncing is only in the list.
+func (r *Runner) read(ctx context.Context, t *Task) (err error) {
+	if t.Spec, err = r.cfg.Controller.Task(ctx, t.ID); err != nil || r.cfg.Details == nil {
+		return err
 	}
-	spec.ID = id // the documentation's own example answers with another one
-	return &Task{ID: id, State: j.data.State, Spec: spec}, nil
+	list, err := r.cfg.Controller.ListTasks(ctx, smsapi.TaskQuery{ID: t.ID, Limit: 1})
+	if err != nil {
+		return err
+	}
+	t.Continuous = len(list.Tasks) == 1 && list.Tasks[0].Syncing
+	if t.Settings, err = r.cfg.Details.TaskSettings(ctx, t.ID); err != nil && !isAbsent(err) {
+		return err
+	}
+	if t.Windows, err = r.cfg.Details.SpeedLimits(ctx, t.ID); err != nil && !isAbsent(err) {
+		return err
+	}
+	return nil
+}
+
+// isAbsent reports whether the controller says that a part of a task is not there: some say so with an error.
+func isAbsent(err error) bool {
+	var e *reporter.APIError
+	return errors.As(err, &e) && (e.Status == http.StatusBadRequest || e.Status == http.StatusNotFound)
 }
 
 // A taskRun is one run of one task.
@@ -127,12 +152,13 @@ type taskRun struct {
 	log     *slog.Logger
 	journal *journal
 	task    *Task
+	cycle   smsapi.MigrationCycle // of the source; replicating until something is further
 }
 
 // all runs the subtasks that are not done and reports the end.
 func (r *taskRun) all(ctx context.Context) error {
 	err := r.journal.update(func(f *journalFile) {
-		f.Spec = r.task.Spec
+		f.Spec, f.Continuous, f.Settings, f.Windows = r.task.Spec, r.task.Continuous, r.task.Settings, r.task.Windows
 		if f.State == Done {
 			f.Done = nil
 		}
@@ -168,6 +194,7 @@ func (r *taskRun) one(ctx context.Context, s Subtask, last bool) (report.Report,
 		return m.report(report.Started), err
 	}
 	r.log.Info("subtask begins", "subtask", s.Name())
+	r.source(sourceState(smsapi.SubtaskName(s.Name())))
 	r.tell(m.report(report.Started))
 	if err := r.attempts(ctx, s, m); err != nil {
 		return m.report(report.Failed), err
@@ -177,6 +204,7 @@ func (r *taskRun) one(ctx context.Context, s Subtask, last bool) (report.Report,
 	r.tell(ended) // before the journal: an end that is reported twice is harmless, one that is never reported is not
 	r.log.Info("subtask is done", "subtask", s.Name())
 	if last {
+		r.source(smsapi.SourceFinished, smsapi.CycleCutovered)
 		return ended, r.move(Finish, s)
 	}
 	return ended, r.journal.update(func(f *journalFile) { f.Done = append(f.Done, s.Name()) })
@@ -220,14 +248,31 @@ func (r *taskRun) end(rep report.Report, err error) error {
 	rep.Task, rep.State = r.task.ID, report.Failed
 	rep.Error, rep.Code, rep.Remedy = err.Error(), fault.CodeOf(err), fault.RemedyOf(err)
 	if fault.Cancelled(err) {
-		event, rep.State, rep.Error = Stop, report.Stopped, ""
+		event, rep.State = Stop, report.Stopped
+		if rep.Code == "" {
+			rep.Error = "" // somebody wanted it so
+		}
 	}
 	if rep.Subtask == "" {
 		rep.Subtask = string(smsapi.SSLConfig) // the API has no report of a task, and this is the first subtask of every one
 	}
 	r.log.Info("the task ended early", "subtask", rep.Subtask, "state", rep.State, "error", err)
 	r.tell(rep)
+	if event == Stop {
+		r.source(smsapi.SourceStopping, r.cycle)
+		r.source(smsapi.SourceStopped, r.cycle)
+	} else {
+		r.source(smsapi.SourceError, r.cycle)
+	}
 	return errors.Join(err, r.move(event, nil))
+}
+
+// source tells in which state the source is.
+func (r *taskRun) source(state smsapi.SourceState, cycle smsapi.MigrationCycle) {
+	r.cycle = cmp.Or(cycle, smsapi.CycleReplicating)
+	if r.cfg.SourceState != nil {
+		r.cfg.SourceState(smsapi.CopyState{State: string(state), Cycle: string(r.cycle)})
+	}
 }
 
 // move changes the task's state, durably. A subtask that is given is done with it.
@@ -266,3 +311,4 @@ func (r *taskRun) show(rep report.Report) {
 var _ Controller = (*reporter.Client)(nil)
 var _ Reporter = (*reporter.Reporter)(nil)
 var _ Tasks = (*reporter.Client)(nil)
+var _ Details = (*reporter.Client)(nil)

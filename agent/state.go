@@ -1,6 +1,11 @@
 package agent
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+
+	"github.com/ferry-migrate/ferry/reporter/smsapi"
+)
 
 // State is the state of a task on the source. It is written to journals.
 type State string
@@ -44,4 +49,46 @@ func (s State) Next(e Event) (State, error) {
 		return s, fmt.Errorf("a task that is %s cannot %s", s, e)
 	}
 	return next, nil
+}
+
+// states and events list what the table is about, in the order of the diagram.
+var (
+	states = []State{Ready, Running, Syncing, Stopped, Failed, Done}
+	events = []Event{Begin, Sync, Finish, Stop, Fail}
+)
+
+// Diagram returns the table as a Mermaid state diagram. docs/AGENT.md shows it; a test keeps the two the same.
+func Diagram() string {
+	var b strings.Builder
+	b.WriteString("stateDiagram-v2\n    [*] --> ready\n")
+	for _, from := range states {
+		words := map[State][]string{}
+		for _, e := range events {
+			if to, ok := transitions[from][e]; ok {
+				words[to] = append(words[to], string(e))
+			}
+		}
+		for _, to := range states {
+			if len(words[to]) > 0 {
+				fmt.Fprintf(&b, "    %s --> %s: %s\n", from, to, strings.Join(words[to], ", "))
+			}
+		}
+	}
+	return b.String()
+}
+
+// sourceState returns the state that the source is in while a subtask runs.
+func sourceState(name smsapi.SubtaskName) (smsapi.SourceState, smsapi.MigrationCycle) {
+	switch name {
+	case smsapi.MigrateLinuxFile, smsapi.MigrateLinuxBlock, smsapi.MigrateWindowsBlock:
+		return smsapi.SourceReplicate, smsapi.CycleReplicating
+	case smsapi.SyncLinuxFile, smsapi.SyncLinuxBlock, smsapi.SyncWindowsBlock:
+		return smsapi.SourceSyncing, smsapi.CycleSyncing
+	case smsapi.CloneVM:
+		return smsapi.SourceCloning, smsapi.CycleSyncing
+	case smsapi.ConfigureLinux, smsapi.ConfigureLinuxBlock, smsapi.ConfigureLinuxFile, smsapi.ConfigureWindows, smsapi.DetachAgentImage:
+		return smsapi.SourceCutovering, smsapi.CycleCutovering
+	default:
+		return smsapi.SourceInit, smsapi.CycleReplicating
+	}
 }

@@ -12,6 +12,11 @@ type Task struct {
 	ID    string
 	State State
 	Spec  smsapi.Task // as the controller last showed it; from the journal when the controller cannot be reached
+
+	Again      bool // an incremental pass of a task that was finished was ordered
+	Continuous bool // it keeps syncing after the first copy, until cutover
+	Settings   []smsapi.Config
+	Windows    []smsapi.LimitWindow
 }
 
 // Limit returns the task's limit in bytes per second; 0 is none.

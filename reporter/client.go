@@ -2,14 +2,16 @@ package reporter
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
@@ -24,45 +26,57 @@ const (
 
 // Client calls the SMS API with signed requests over one kept-alive HTTP client. It is for concurrent use.
 //
-// Errors carry a class: what the network or a busy service causes is temporary, a refused key or a wrong clock is for the
-// operator, any other refusal is permanent. A refusal wraps an [*APIError].
+// Errors carry a class: what the network, a busy service or something between that is not the service causes is temporary; a
+// refused key, a wrong clock or a certificate that nobody vouches for is for the operator; any other refusal is permanent. A
+// refusal wraps an [*APIError], what happened below HTTP a [*NetworkError]; [SMSCode] gives the code that the service has for either.
 type Client struct {
 	base *url.URL
-	key  smsapi.Key
+	auth Auth
 	http *http.Client
 	now  func() time.Time
 }
 
-// APIError is an answer of the service that is not a success.
-type APIError struct {
-	Status     int    // HTTP
-	Code       string // error_code, if the body had one
-	Message    string // error_msg, else the start of the body
-	RequestID  string
-	RetryAfter time.Duration // what the service asks for; 0 if it does not
-}
-
-// Error returns message, code and status.
-func (e *APIError) Error() string {
-	return strings.TrimSpace(fmt.Sprintf("%s (%s, HTTP %d)", e.Message, e.Code, e.Status))
+// Options say how a service is reached.
+type Options struct {
+	Endpoint string         // http or https URL
+	Auth     Auth           // proves who sends a request
+	Proxy    *url.URL       // for these calls only, never for data; nil means what the environment says
+	CAs      *x509.CertPool // whom to trust; nil means the system's
 }
 
 // NewClient returns a client for the service at base, an http or https URL. Requests are signed with key.
 func NewClient(base string, key smsapi.Key) (*Client, error) {
-	u, err := url.Parse(strings.TrimSuffix(base, "/"))
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return nil, fault.Operator("FERRY-CONTROLLER-URL", "give it as http://HOST:PORT or https://HOST[:PORT]",
-			fmt.Errorf("controller URL %q is not valid", base))
-	}
 	if key.AccessKey == "" || key.SecretKey == "" {
-		return nil, fault.Operator("FERRY-CONTROLLER-KEY", "set CLOUD_SDK_AK and CLOUD_SDK_SK", errors.New("no access key for the controller"))
+		_, err := parseBase(base)
+		return nil, cmp.Or(err, fault.Operator("FERRY-CONTROLLER-KEY", "set CLOUD_SDK_AK and CLOUD_SDK_SK", errors.New("no access key for the controller")))
+	}
+	return Open(Options{Endpoint: base, Auth: &KeyAuth{Key: key}})
+}
+
+// Open returns a client. It does not connect before the first call. Close it.
+func Open(o Options) (*Client, error) {
+	base, err := parseBase(o.Endpoint)
+	if err != nil {
+		return nil, err
 	}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.MaxIdleConnsPerHost = 2
-	return &Client{
-		base: u, key: key, now: time.Now,
-		http: &http.Client{Transport: transport, Timeout: requestTimeout, CheckRedirect: noRedirect},
-	}, nil
+	transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: o.CAs}
+	if o.Proxy != nil {
+		transport.Proxy = http.ProxyURL(o.Proxy)
+	}
+	c := &Client{base: base, auth: o.Auth, now: time.Now}
+	c.http = &http.Client{Transport: transport, Timeout: requestTimeout, CheckRedirect: noRedirect}
+	return c, nil
+}
+
+func parseBase(base string) (*url.URL, error) {
+	u, err := url.Parse(strings.TrimSuffix(base, "/"))
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.User != nil {
+		return nil, fault.Operator("FERRY-CONTROLLER-URL", "give it as http://HOST:PORT or https://HOST[:PORT]",
+			errors.New("the controller's URL is not valid")) // it may hold a password, so it is not quoted
+	}
+	return u, nil
 }
 
 // noRedirect keeps a signed request at the host it was signed for.
@@ -110,7 +124,7 @@ func (c *Client) PutProgress(ctx context.Context, id string, progress smsapi.Pro
 }
 
 // call sends one request and decodes the answer into out. A success with an empty or a text body is one too, as long as nothing
-// is expected in it.
+// is expected in it. A request whose proof was refused is sent once more if the proof can be renewed.
 func (c *Client) call(ctx context.Context, method, path string, query url.Values, in, out any) error {
 	var body []byte
 	if in != nil {
@@ -119,96 +133,67 @@ func (c *Client) call(ctx context.Context, method, path string, query url.Values
 			return fmt.Errorf("encode request: %w", err)
 		}
 	}
-	request, err := http.NewRequestWithContext(ctx, method, c.base.String()+path, bytes.NewReader(body))
-	if err != nil {
+	target := c.base.String() + path
+	if len(query) > 0 {
+		target += "?" + query.Encode()
+	}
+	answer, err := c.send(ctx, method, target, body)
+	var refused *APIError
+	if errors.As(err, &refused) && refused.Status == http.StatusUnauthorized && c.auth.Renew() {
+		answer, err = c.send(ctx, method, target, body)
+	}
+	if err != nil || out == nil {
 		return err
 	}
-	request.URL.RawQuery = query.Encode()
-	if in != nil {
-		request.Header.Set("Content-Type", "application/json")
-	}
-	c.key.Sign(request, body, c.now())
-	response, err := c.http.Do(request)
-	if err != nil {
-		return networkError(ctx, err)
-	}
-	defer response.Body.Close()
-	answer, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
-	switch {
-	case err != nil:
-		return networkError(ctx, err)
-	case len(answer) > maxAnswer:
-		return fmt.Errorf("the answer is larger than %d bytes", maxAnswer)
-	case response.StatusCode/100 != 2:
-		return c.refusal(response, answer)
-	case out == nil:
-		return nil
-	}
 	if err := json.Unmarshal(answer, out); err != nil {
-		return fmt.Errorf("the answer is not what the API documents: %w", err)
+		return fault.Temporary(fmt.Errorf("the answer is not what the API documents: %w", err))
 	}
 	return nil
 }
 
-// networkError classes what happened below HTTP: temporary, unless the caller gave up.
-func networkError(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return fmt.Errorf("%w: %w", ctx.Err(), err)
+// send sends one request and returns the body of a success.
+func (c *Client) send(ctx context.Context, method, target string, body []byte) ([]byte, error) {
+	request, err := http.NewRequestWithContext(ctx, method, target, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
 	}
-	return fault.Temporary(err)
-}
-
-// refusal turns an answer that is not a success into an error with a class.
-func (c *Client) refusal(response *http.Response, body []byte) error {
-	e := parseRefusal(body)
-	e.Status = response.StatusCode
-	if e.RequestID == "" {
-		e.RequestID = response.Header.Get("X-Request-Id")
+	if body != nil {
+		request.Header.Set("Content-Type", "application/json")
 	}
-	e.RetryAfter = retryAfter(response.Header.Get("Retry-After"), c.now())
+	if err := c.auth.Sign(ctx, c, request, body); err != nil {
+		return nil, err
+	}
+	response, answer, err := c.do(ctx, request)
 	switch {
-	case e.Status == http.StatusUnauthorized && c.clockIsOff(response):
-		return fault.Operator("FERRY-CLOCK", "set the clock of this machine, then run it again", e)
-	case e.Status == http.StatusUnauthorized, e.Status == http.StatusForbidden:
-		return fault.Operator("FERRY-CONTROLLER-KEY", "check the access key and its rights (CLOUD_SDK_AK, CLOUD_SDK_SK)", e)
-	case e.Status == http.StatusRequestTimeout, e.Status == http.StatusTooManyRequests, e.Status >= 500:
-		return fault.Temporary(e)
-	default:
-		return fault.Permanent(e)
+	case err != nil:
+		return nil, err
+	case response.StatusCode/100 != 2:
+		return nil, c.refusal(response, answer)
+	case isPage(answer):
+		return nil, fault.Temporary(fmt.Errorf("a web page answered, not the API: %w", errNotAPI))
 	}
+	return answer, nil
 }
 
-// clockIsOff reports whether the service's clock is too far from ours for signatures to hold.
-func (c *Client) clockIsOff(response *http.Response) bool {
-	date, err := http.ParseTime(response.Header.Get("Date"))
-	return err == nil && c.now().Sub(date).Abs() > smsapi.MaxSkew
+// do sends a request as it is and reads the whole answer.
+func (c *Client) do(ctx context.Context, request *http.Request) (*http.Response, []byte, error) {
+	response, err := c.http.Do(request)
+	if err != nil {
+		return nil, nil, networkError(ctx, err)
+	}
+	defer response.Body.Close()
+	answer, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
+	if err != nil {
+		return nil, nil, networkError(ctx, err)
+	}
+	if len(answer) > maxAnswer {
+		return nil, nil, fault.Temporary(fmt.Errorf("the answer is larger than %d bytes", maxAnswer))
+	}
+	return response, answer, nil
 }
 
-// parseRefusal reads the two documented shapes of an error body, and keeps the start of any other.
-func parseRefusal(body []byte) *APIError {
-	var shapes struct {
-		smsapi.Error
-		OtherCode    string `json:"code"`
-		OtherMessage string `json:"message"`
-	}
-	if json.Unmarshal(body, &shapes) == nil {
-		if shapes.Code != "" {
-			return &APIError{Code: shapes.Code, Message: shapes.Message, RequestID: shapes.RequestID}
-		}
-		if shapes.OtherCode != "" {
-			return &APIError{Code: shapes.OtherCode, Message: shapes.OtherMessage}
-		}
-	}
-	return &APIError{Message: strings.ToValidUTF8(string(body[:min(len(body), 200)]), "?")}
-}
+// errNotAPI says that what answered is not the service: a proxy's login page, for example.
+var errNotAPI = errors.New("check the address and the proxy")
 
-// retryAfter reads a Retry-After header: seconds or a date. At most an hour is believed.
-func retryAfter(header string, now time.Time) time.Duration {
-	wait := time.Duration(0)
-	if seconds, err := strconv.Atoi(header); err == nil {
-		wait = time.Duration(min(seconds, 3600)) * time.Second
-	} else if date, err := http.ParseTime(header); err == nil {
-		wait = date.Sub(now)
-	}
-	return min(max(wait, 0), time.Hour)
-}
+// isPage reports whether a body is HTML or XML, which the service never sends.
+func isPage(body []byte) bool { return bytes.HasPrefix(bytes.TrimSpace(body), []byte("<")) }

@@ -181,7 +181,7 @@ func TestPermanentAnswers(t *testing.T) {
 			io.WriteString(w, "{}")
 			return
 		}
-		io.WriteString(w, "<html>a proxy's login page")
+		io.WriteString(w, "{}}")
 	})
 	_, err := client.CreateTask(t.Context(), smsapi.CreateTaskRequest{})
 	require.ErrorContains(t, err, "no id")

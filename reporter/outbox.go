@@ -18,26 +18,50 @@ import (
 	"github.com/ferry-migrate/ferry/reporter/smsapi"
 )
 
-// outboxVersion is the version of the outbox file.
-const outboxVersion = 1
+// outboxVersion is the version of the outbox file. Version 1 held progress reports only, in the same form.
+const outboxVersion = 2
 
-// Send delivers one progress report of a task. The class of its error decides: permanent means it will never be taken.
-type Send func(ctx context.Context, task string, progress smsapi.Progress) error
+// Message is one thing to tell the service: the progress of a task, the state of a source, or how a command went.
+type Message struct {
+	Task     string                `json:"task,omitempty"`
+	Progress *smsapi.Progress      `json:"progress,omitempty"` // of Task
+	Source   string                `json:"source,omitempty"`
+	State    *smsapi.CopyState     `json:"state,omitempty"`  // of Source
+	Result   *smsapi.CommandResult `json:"result,omitempty"` // of a command that Source was given
+}
 
-// Outbox delivers progress reports in the background, one at a time. It is for concurrent use.
+// LogValue says what a message is about.
+func (m Message) LogValue() slog.Value {
+	switch {
+	case m.Progress != nil:
+		return slog.StringValue(fmt.Sprintf("%s of task %s", m.Progress.Subtask, m.Task))
+	case m.State != nil:
+		return slog.StringValue(m.State.Cycle + "/" + m.State.State)
+	case m.Result != nil:
+		return slog.StringValue(fmt.Sprintf("%s of command %s", m.Result.Result, m.Result.Name))
+	}
+	return slog.StringValue("nothing")
+}
+
+// Service takes messages. *Client is one. The class of an error decides: permanent means that a message will never be taken.
+type Service interface {
+	Deliver(ctx context.Context, m Message) error
+}
+
+// Outbox delivers messages in the background, one at a time. It is for concurrent use.
 //
-// States are written to its file before State returns and leave it once they were taken, or refused for good: a report sent just
+// States are written to its file before Put returns and leave it once they were taken, or refused for good: a report sent just
 // before a crash is sent again. Of interim reports only the latest waits, in memory, and never before a state. After a failed
 // delivery it waits, longer each time, without end.
 type Outbox struct {
 	path string
-	send Send
+	to   Service
 	log  *slog.Logger
 	wait *backoff.ExponentialBackOff
 
 	mu     sync.Mutex
-	states []letter
-	latest *letter         // interim report, sent when no state waits
+	states []Message
+	latest *Message        // interim report, sent when no state waits
 	empty  []chan struct{} // closed when nothing waits
 
 	wake  chan struct{} // something was added
@@ -46,22 +70,15 @@ type Outbox struct {
 	done  chan struct{}
 }
 
-// A letter is one report on its way.
-type letter struct {
-	Task     string          `json:"task"`
-	Progress smsapi.Progress `json:"progress"`
-	interim  bool
-}
-
 // outboxFile is the content of the file.
 type outboxFile struct {
-	Version int      `json:"version"`
-	States  []letter `json:"states"`
+	Version int       `json:"version"`
+	States  []Message `json:"states"`
 }
 
 // OpenOutbox starts delivering what the file at path holds and whatever is added. A damaged file is set aside as path.damaged.
-func OpenOutbox(path string, send Send, log *slog.Logger) (*Outbox, error) {
-	return openOutbox(path, send, log, backoff.NewExponentialBackOff(
+func OpenOutbox(path string, to Service, log *slog.Logger) (*Outbox, error) {
+	return openOutbox(path, to, log, backoff.NewExponentialBackOff(
 		backoff.WithInitialInterval(500*time.Millisecond),
 		backoff.WithMaxInterval(30*time.Second),
 		backoff.WithRandomizationFactor(0.5),
@@ -69,21 +86,21 @@ func OpenOutbox(path string, send Send, log *slog.Logger) (*Outbox, error) {
 	))
 }
 
-func openOutbox(path string, send Send, log *slog.Logger, wait *backoff.ExponentialBackOff) (*Outbox, error) {
+func openOutbox(path string, to Service, log *slog.Logger, wait *backoff.ExponentialBackOff) (*Outbox, error) {
 	states, err := loadOutbox(path, log)
 	if err != nil {
 		return nil, err
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	o := &Outbox{
-		path: path, send: send, log: log, wait: wait, states: states,
+		path: path, to: to, log: log, wait: wait, states: states,
 		wake: make(chan struct{}, 1), hurry: make(chan struct{}, 1), stop: stop, done: make(chan struct{}),
 	}
 	go o.run(ctx)
 	return o, nil
 }
 
-func loadOutbox(path string, log *slog.Logger) ([]letter, error) {
+func loadOutbox(path string, log *slog.Logger) ([]Message, error) {
 	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -92,7 +109,7 @@ func loadOutbox(path string, log *slog.Logger) ([]letter, error) {
 		return nil, fmt.Errorf("read outbox: %w", err)
 	}
 	var file outboxFile
-	if err := json.Unmarshal(data, &file); err == nil && file.Version == outboxVersion {
+	if err := json.Unmarshal(data, &file); err == nil && (file.Version == outboxVersion || file.Version == 1) {
 		return file.States, nil
 	}
 	if file.Version > outboxVersion {
@@ -106,21 +123,21 @@ func loadOutbox(path string, log *slog.Logger) ([]letter, error) {
 	return nil, nil
 }
 
-// State queues a report that must arrive. It returns once the report is on disk; on an error it is queued in memory only.
-func (o *Outbox) State(task string, progress smsapi.Progress) error {
+// Put queues a message that must arrive. It returns once that is on disk; on an error it is queued in memory only.
+func (o *Outbox) Put(m Message) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.states = append(o.states, letter{Task: task, Progress: progress})
+	o.states = append(o.states, m)
 	o.latest = nil // older than the state
 	signal(o.wake)
 	return o.save()
 }
 
-// Progress queues a report that may be replaced by the next one. It does not wait for anything.
-func (o *Outbox) Progress(task string, progress smsapi.Progress) {
+// Offer queues a message that may be replaced by the next one. It does not wait for anything.
+func (o *Outbox) Offer(m Message) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.latest = &letter{Task: task, Progress: progress, interim: true}
+	o.latest = &m
 	signal(o.wake)
 }
 
@@ -157,7 +174,7 @@ func (o *Outbox) Close() {
 func (o *Outbox) run(ctx context.Context) {
 	defer close(o.done)
 	for {
-		next := o.next()
+		next, interim := o.next()
 		if next == nil {
 			select {
 			case <-o.wake:
@@ -166,24 +183,24 @@ func (o *Outbox) run(ctx context.Context) {
 				return
 			}
 		}
-		err := o.send(ctx, next.Task, next.Progress)
+		err := o.to.Deliver(ctx, *next)
 		crashpoint.Hit("reporter.sent")
 		if ctx.Err() != nil {
 			return
 		}
-		if pause := o.settle(next, err); pause > 0 && !o.pause(ctx, pause) {
+		if pause := o.settle(next, interim, err); pause > 0 && !o.pause(ctx, pause) {
 			return
 		}
 	}
 }
 
 // next returns the oldest state, else the latest interim report, else nil after telling those who wait for that.
-func (o *Outbox) next() *letter {
+func (o *Outbox) next() (m *Message, interim bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if len(o.states) > 0 {
 		head := o.states[0]
-		return &head
+		return &head, false
 	}
 	if o.latest == nil {
 		for _, empty := range o.empty {
@@ -191,28 +208,24 @@ func (o *Outbox) next() *letter {
 		}
 		o.empty = nil
 	}
-	return o.latest
+	return o.latest, true
 }
 
 // settle removes a report that was taken or refused for good. Otherwise it returns how long to wait before the next attempt.
-func (o *Outbox) settle(sent *letter, err error) time.Duration {
-	var refused *APIError
+func (o *Outbox) settle(sent *Message, interim bool, err error) time.Duration {
 	keep := err != nil && fault.ClassOf(err) != fault.ClassPermanent
 	if keep {
-		pause := o.wait.NextBackOff()
-		if errors.As(err, &refused) {
-			pause = max(pause, refused.RetryAfter)
-		}
-		o.log.Warn("report not delivered", "task", sent.Task, "subtask", sent.Progress.Subtask, "error", err, "again_in", pause)
+		pause := max(o.wait.NextBackOff(), RetryAfter(err))
+		o.log.Warn("report not delivered", "report", *sent, "code", SMSCode(err), "error", err, "again_in", pause)
 		return pause
 	}
 	if err != nil {
-		o.log.Error("report refused", "task", sent.Task, "subtask", sent.Progress.Subtask, "error", err)
+		o.log.Error("report refused", "report", *sent, "error", err)
 	}
 	o.wait.Reset()
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if sent.interim {
+	if interim {
 		if o.latest == sent {
 			o.latest = nil
 		}

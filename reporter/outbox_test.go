@@ -31,7 +31,8 @@ type fakeController struct {
 	calls  int
 }
 
-func (f *fakeController) send(_ context.Context, _ string, p smsapi.Progress) error {
+// Deliver implements Service.
+func (f *fakeController) Deliver(_ context.Context, m Message) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.calls++
@@ -41,7 +42,9 @@ func (f *fakeController) send(_ context.Context, _ string, p smsapi.Progress) er
 			return err
 		}
 	}
-	f.took = append(f.took, p.Percent)
+	if m.Progress != nil {
+		f.took = append(f.took, m.Progress.Percent)
+	}
 	return nil
 }
 
@@ -51,7 +54,15 @@ func (f *fakeController) seen() []int {
 	return append([]int(nil), f.took...)
 }
 
-func percent(n int) smsapi.Progress { return smsapi.Progress{Subtask: smsapi.SSLConfig, Percent: n} }
+// serviceFunc is a Service of one function.
+type serviceFunc func(ctx context.Context, m Message) error
+
+// Deliver implements Service.
+func (f serviceFunc) Deliver(ctx context.Context, m Message) error { return f(ctx, m) }
+
+func percent(task string, n int) Message {
+	return Message{Task: task, Progress: &smsapi.Progress{Subtask: smsapi.SSLConfig, Percent: n}}
+}
 
 func TestOutboxDeliversStatesInOrderThroughAnOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -67,12 +78,12 @@ func TestOutboxDeliversStatesInOrderThroughAnOutage(t *testing.T) {
 				return nil
 			}
 		}}
-		o, err := OpenOutbox(filepath.Join(t.TempDir(), "outbox.json"), f.send, quiet)
+		o, err := OpenOutbox(filepath.Join(t.TempDir(), "outbox.json"), f, quiet)
 		require.NoError(t, err)
 		for n := range 5 {
-			require.NoError(t, o.State("task", percent(n)))
+			require.NoError(t, o.Put(percent("task", n)))
 			for range 100 {
-				o.Progress("task", percent(50+n))
+				o.Offer(percent("task", 50+n))
 			}
 		}
 		time.Sleep(time.Hour) // of the bubble's clock
@@ -93,11 +104,11 @@ func TestOutboxForgetsProgressOlderThanAState(t *testing.T) {
 			}
 			return nil
 		}}
-		o, err := OpenOutbox(filepath.Join(t.TempDir(), "outbox.json"), f.send, quiet)
+		o, err := OpenOutbox(filepath.Join(t.TempDir(), "outbox.json"), f, quiet)
 		require.NoError(t, err)
-		o.Progress("task", percent(40))
+		o.Offer(percent("task", 40))
 		synctest.Wait()
-		require.NoError(t, o.State("task", percent(100)))
+		require.NoError(t, o.Put(percent("task", 100)))
 		time.Sleep(time.Hour)
 		require.Equal(t, []int{100}, f.seen())
 		o.Close()
@@ -108,23 +119,23 @@ func TestOutboxSurvivesRestarts(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "outbox.json")
 	down := &fakeController{answer: func(int) error { return fault.Temporary(errors.New("down")) }}
 	for run := range 3 {
-		o, err := OpenOutbox(path, down.send, quiet)
+		o, err := OpenOutbox(path, down, quiet)
 		require.NoError(t, err)
-		require.NoError(t, o.State("task", percent(run)))
+		require.NoError(t, o.Put(percent("task", run)))
 		o.Close()
 	}
 	info, err := os.Stat(path)
 	require.NoError(t, err)
 	require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
 	up := &fakeController{}
-	o, err := OpenOutbox(path, up.send, quiet)
+	o, err := OpenOutbox(path, up, quiet)
 	require.NoError(t, err)
 	require.NoError(t, o.Flush(t.Context()))
 	o.Close()
 	require.Equal(t, []int{0, 1, 2}, up.seen())
 
 	again := &fakeController{}
-	o, err = OpenOutbox(path, again.send, quiet)
+	o, err = OpenOutbox(path, again, quiet)
 	require.NoError(t, err)
 	require.NoError(t, o.Flush(t.Context()))
 	o.Close()
@@ -135,18 +146,18 @@ func TestOutboxSurvivesRestarts(t *testing.T) {
 func TestOutboxAfterACrash(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "outbox.json")
 	taken := make(chan struct{})
-	o, err := OpenOutbox(path, func(ctx context.Context, _ string, _ smsapi.Progress) error {
+	o, err := OpenOutbox(path, serviceFunc(func(ctx context.Context, _ Message) error {
 		close(taken)
 		<-ctx.Done() // the answer never arrives
 		return ctx.Err()
-	}, quiet)
+	}), quiet)
 	require.NoError(t, err)
-	require.NoError(t, o.State("task", percent(1)))
-	require.NoError(t, o.State("task", percent(2)))
+	require.NoError(t, o.Put(percent("task", 1)))
+	require.NoError(t, o.Put(percent("task", 2)))
 	<-taken
 	o.Close()
 	f := &fakeController{}
-	o, err = OpenOutbox(path, f.send, quiet)
+	o, err = OpenOutbox(path, f, quiet)
 	require.NoError(t, err)
 	require.NoError(t, o.Flush(t.Context()))
 	o.Close()
@@ -160,10 +171,10 @@ func TestOutboxDropsWhatIsRefusedForGood(t *testing.T) {
 		}
 		return nil
 	}}
-	o, err := OpenOutbox(filepath.Join(t.TempDir(), "outbox.json"), f.send, quiet)
+	o, err := OpenOutbox(filepath.Join(t.TempDir(), "outbox.json"), f, quiet)
 	require.NoError(t, err)
-	require.NoError(t, o.State("deleted", percent(1)))
-	require.NoError(t, o.State("task", percent(2)))
+	require.NoError(t, o.Put(percent("deleted", 1)))
+	require.NoError(t, o.Put(percent("task", 2)))
 	require.NoError(t, o.Flush(t.Context()))
 	o.Close()
 	require.Equal(t, []int{2}, f.seen())
@@ -177,9 +188,9 @@ func TestOutboxHeedsRetryAfter(t *testing.T) {
 			}
 			return nil
 		}}
-		o, err := OpenOutbox(filepath.Join(t.TempDir(), "outbox.json"), f.send, quiet)
+		o, err := OpenOutbox(filepath.Join(t.TempDir(), "outbox.json"), f, quiet)
 		require.NoError(t, err)
-		require.NoError(t, o.State("task", percent(1)))
+		require.NoError(t, o.Put(percent("task", 1)))
 		time.Sleep(9 * time.Minute)
 		require.Empty(t, f.seen())
 		time.Sleep(2 * time.Minute)
@@ -191,15 +202,15 @@ func TestOutboxHeedsRetryAfter(t *testing.T) {
 // Nobody who reports waits for a controller that hangs, and a flush ends with its context.
 func TestOutboxNeverBlocks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		o, err := OpenOutbox(filepath.Join(t.TempDir(), "outbox.json"), func(ctx context.Context, _ string, _ smsapi.Progress) error {
+		o, err := OpenOutbox(filepath.Join(t.TempDir(), "outbox.json"), serviceFunc(func(ctx context.Context, _ Message) error {
 			<-ctx.Done()
 			return fault.Temporary(ctx.Err())
-		}, quiet)
+		}), quiet)
 		require.NoError(t, err)
 		began := time.Now()
-		require.NoError(t, o.State("task", percent(0)))
+		require.NoError(t, o.Put(percent("task", 0)))
 		for range 1000 {
-			o.Progress("task", percent(1))
+			o.Offer(percent("task", 1))
 		}
 		require.Zero(t, time.Since(began))
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
@@ -224,9 +235,9 @@ func TestFlushTriesAtOnce(t *testing.T) {
 				return fault.Temporary(errors.New("down"))
 			}
 		}}
-		o, err := OpenOutbox(filepath.Join(t.TempDir(), "outbox.json"), f.send, quiet)
+		o, err := OpenOutbox(filepath.Join(t.TempDir(), "outbox.json"), f, quiet)
 		require.NoError(t, err)
-		require.NoError(t, o.State("task", percent(1)))
+		require.NoError(t, o.Put(percent("task", 1)))
 		time.Sleep(time.Hour)
 		close(up)
 		began := time.Now()
@@ -240,24 +251,24 @@ func TestOutboxFileDamagedOrNewer(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "outbox.json")
 	for _, text := range []string{"", "{", `{"version":0}`, `{"version":1,"states":7}`, "\x00\x01"} {
 		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
-		o, err := OpenOutbox(path, (&fakeController{}).send, quiet)
+		o, err := OpenOutbox(path, &fakeController{}, quiet)
 		require.NoError(t, err)
 		o.Close()
 		aside, err := os.ReadFile(path + ".damaged")
 		require.NoError(t, err)
 		require.Equal(t, text, string(aside))
 	}
-	require.NoError(t, os.WriteFile(path, []byte(`{"version":2}`), 0o600))
-	_, err := OpenOutbox(path, (&fakeController{}).send, quiet)
+	require.NoError(t, os.WriteFile(path, []byte(`{"version":3}`), 0o600))
+	_, err := OpenOutbox(path, &fakeController{}, quiet)
 	require.Equal(t, "FERRY-STATE-NEWER", fault.CodeOf(err))
 }
 
 // A full disk costs durability, not the report.
 func TestOutboxWithoutADisk(t *testing.T) {
 	f := &fakeController{}
-	o, err := OpenOutbox(filepath.Join(t.TempDir(), "missing", "outbox.json"), f.send, quiet)
+	o, err := OpenOutbox(filepath.Join(t.TempDir(), "missing", "outbox.json"), f, quiet)
 	require.NoError(t, err)
-	require.Error(t, o.State("task", percent(1)))
+	require.Error(t, o.Put(percent("task", 1)))
 	require.NoError(t, o.Flush(t.Context()))
 	o.Close()
 	require.Equal(t, []int{1}, f.seen())
@@ -294,11 +305,12 @@ func TestWireReports(t *testing.T) {
 }
 
 func FuzzOutboxFile(f *testing.F) {
+	f.Add([]byte(`{"version":2,"states":[{"source":"s","state":{"copystate":"waiting"}},{"result":{}},{}]}`))
 	f.Add([]byte(`{"version":1,"states":[{"task":"t","progress":{"subtask_name":"SSL_CONFIG"}}]}`))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		path := filepath.Join(t.TempDir(), "outbox.json")
 		require.NoError(t, os.WriteFile(path, text, 0o600))
-		o, err := OpenOutbox(path, (&fakeController{}).send, quiet)
+		o, err := OpenOutbox(path, &fakeController{}, quiet)
 		if err != nil {
 			require.Equal(t, "FERRY-STATE-NEWER", fault.CodeOf(err))
 			return

@@ -1,7 +1,7 @@
 // Package reporter tells the controller how a task is getting on. It decides nothing.
 //
 // A [Reporter] turns each report into a PUT of the SMS API. Reports that change a state (a subtask starts, ends, fails, is
-// stopped) go through an [Outbox]: they are on disk before Report returns, survive a restart, and arrive in order, at least
+// stopped), the states of the source itself and the answers to commands go through an [Outbox]: they are on disk before Report returns, survive a restart, and arrive in order, at least
 // once. Interim reports are kept in memory, the latest only, and may never arrive.
 //
 // Nothing here waits for the network except Flush, so a controller that is slow or gone never holds up the data.
@@ -20,10 +20,10 @@ type Reporter struct {
 	outbox *Outbox
 }
 
-// New returns a Reporter that sends through client and keeps what is not delivered yet in the file at path. What an earlier run
+// New returns a Reporter that sends to a service and keeps what is not delivered yet in the file at path. What an earlier run
 // left there is sent first. Close it.
-func New(client *Client, path string, log *slog.Logger) (*Reporter, error) {
-	outbox, err := OpenOutbox(path, client.PutProgress, log)
+func New(to Service, path string, log *slog.Logger) (*Reporter, error) {
+	outbox, err := OpenOutbox(path, to, log)
 	if err != nil {
 		return nil, err
 	}
@@ -32,11 +32,23 @@ func New(client *Client, path string, log *slog.Logger) (*Reporter, error) {
 
 // Report takes a report. An error means that a state could not be written to disk; it is still sent while the process lives.
 func (r *Reporter) Report(rep report.Report) error {
+	progress := wire(rep)
+	m := Message{Task: rep.Task, Progress: &progress}
 	if rep.State.Durable() {
-		return r.outbox.State(rep.Task, wire(rep))
+		return r.outbox.Put(m)
 	}
-	r.outbox.Progress(rep.Task, wire(rep))
+	r.outbox.Offer(m)
 	return nil
+}
+
+// SourceState tells the state of the source, in order with the reports of its tasks. An error is that of Report.
+func (r *Reporter) SourceState(source string, state smsapi.CopyState) error {
+	return r.outbox.Put(Message{Source: source, State: &state})
+}
+
+// Answer tells how a command went, in order with what was reported before. An error is that of Report.
+func (r *Reporter) Answer(source string, result smsapi.CommandResult) error {
+	return r.outbox.Put(Message{Source: source, Result: &result})
 }
 
 // Flush waits until everything is delivered or refused, or ctx is done. What is left then is sent by the next run.

@@ -13,7 +13,9 @@ const (
 	CodeCommand      = "SMS.6021"   // a result for another command than the one that was sent
 	CodeResult       = "SMS.6022"   // a result that is neither success nor fail
 	CodeTaskName     = "SMS.7711"   // a task name with other than letters, digits, '_' and '-'
+	CodeForbidden    = "SMS.9004"   // the caller is known and may not do this
 	CodeUnauthorized = "APIGW.0301" // signature missing or wrong
+	CodeThrottled    = "APIGW.0308" // too many requests
 	CodeInvalid      = "FERRY.0400" // a field is missing, of the wrong type or out of range
 	CodeNotFound     = "FERRY.0404" // no such task or path
 	CodeTooLarge     = "FERRY.0413" // body too large
@@ -32,7 +34,15 @@ type Error struct {
 	Message   string `json:"error_msg"`
 	RequestID string `json:"request_id,omitempty"`
 
+	Details []ErrorDetail `json:"details,omitempty"` // of status 403, since 2025
+
 	Status int `json:"-"` // HTTP status it is sent with
+}
+
+// ErrorDetail is one reason of an Error.
+type ErrorDetail struct {
+	Code    string `json:"error_code"`
+	Message string `json:"error_msg"`
 }
 
 // Error returns message and code.

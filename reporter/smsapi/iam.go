@@ -1,6 +1,9 @@
 package smsapi
 
-import "time"
+import (
+	"net/http"
+	"time"
+)
 
 // Headers that carry a token: the answer of POST /v3/auth/tokens brings it in the one, requests send it in the other.
 const (
@@ -148,4 +151,10 @@ type Project struct {
 	DomainID string `json:"domain_id"`
 	IsDomain bool   `json:"is_domain"`
 	Enabled  bool   `json:"enabled"`
+}
+
+// AccessKeyOf returns the access key that a signed request names, or "". It says nothing about the signature.
+func AccessKeyOf(r *http.Request) string {
+	access, _, _, _ := parseAuthorization(r.Header.Get("Authorization"))
+	return access
 }
