@@ -1,0 +1,3 @@
+package iam
+
+func init() { passwordRounds = 1000 }
