@@ -1,10 +1,14 @@
 package agent
 
 import (
+	"cmp"
+	"math"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/ferry-migrate/ferry/collector"
 	"github.com/ferry-migrate/ferry/collector/inventory"
 	"github.com/ferry-migrate/ferry/reporter/smsapi"
 )
@@ -13,12 +17,13 @@ import (
 // are disks of the server, what each is used for.
 func RegisterSource(s *inventory.Server, version string) smsapi.RegisterSource {
 	disks := SourceDisks(s)
+	name := cut(cmp.Or(s.Host.Hostname, "unnamed"), 64)
 	out := smsapi.RegisterSource{
-		Name: cut(s.Host.Hostname, 64), Hostname: cut(s.Host.Hostname, 64), OSType: smsapi.Linux,
+		Name: name, Hostname: name, OSType: smsapi.Linux,
 		OSVersion: smsapi.OSVersion(s.OS.ID, s.OS.Name, s.OS.Version, s.OS.Bits), Firmware: s.Boot.Firmware,
 		CPUQuantity: int32(s.CPU.Count), Memory: s.Memory.Total >> 20, Disks: disks.Disks, VolumeGroups: disks.VolumeGroups,
 		BtrfsList: disks.BtrfsList, Networks: sourceNetworks(s), AgentVersion: version, KernelVersion: s.OS.Kernel,
-		StartType: "MANUAL", Platform: sourcePlatform(s.Host.Platform),
+		StartType: "MANUAL", Platform: sourcePlatform(s.Host.Platform), IOReadWait: readWait(s),
 	}
 	for _, n := range out.Networks { // the primary interface comes first
 		if out.IP == "" {
@@ -38,7 +43,30 @@ func RegisterSource(s *inventory.Server, version string) smsapi.RegisterSource {
 	}
 	out.HasRsync, out.HasTC, out.Paravirtualization = ptr(s.Find("rsync")), ptr(s.Find("tc")), ptr(s.Host.Paravirtual)
 	out.RawDevices = ptr(strings.Join(s.Host.RawDevices, ","))
+	out.LinuxBlockCheck = blockCheck(s)
 	return out
+}
+
+// blockCheck names what stops a migration of the whole server at block level: the codes of the errors that ferry check finds, none if nothing
+// does. No document says what linux_block_check holds beside "the result of the check".
+func blockCheck(s *inventory.Server) string {
+	var codes []string
+	for _, f := range collector.Preflight(s) {
+		if f.Level == collector.LevelError && !slices.Contains(codes, f.Code) {
+			codes = append(codes, f.Code)
+		}
+	}
+	return cut(strings.Join(codes, ","), 255)
+}
+
+// readWait is how long a read of the slowest disk took on average, in milliseconds: it bounds the migration.
+func readWait(s *inventory.Server) (ms float64) {
+	for i := range s.Disks {
+		if k := &s.Disks[i]; k.Real() {
+			ms = max(ms, k.ReadWait)
+		}
+	}
+	return ms
 }
 
 // SourceDisks says what PUT /v3/sources/{id}/diskinfo asks: the disks of the server and what is made of them.
@@ -129,6 +157,7 @@ func sourceDisk(s *inventory.Server, k *inventory.Disk, mounts map[string]string
 	if k.Content != nil {
 		add(k.Name, k.Size, "", k.Content)
 		out.DeviceUse = out.PhysicalVolumes[0].DeviceUse
+		out.InodeSize = int32(min(out.PhysicalVolumes[0].InodeSize, math.MaxInt32))
 	}
 	switch k.Name {
 	case "":
@@ -185,7 +214,7 @@ func sourceGroup(vg *inventory.VolumeGroup, mounts map[string]string) smsapi.Vol
 	for _, pv := range vg.Physical {
 		devices = append(devices, pv.Device)
 	}
-	out.Components = strings.Join(devices, ",")
+	out.Components = cut(strings.Join(devices, ","), 255)
 	for _, lv := range vg.Logical {
 		if lv.Internal {
 			continue
@@ -227,7 +256,7 @@ func sourceBtrfs(fs *inventory.Btrfs) smsapi.BtrfsFileSystem {
 	for _, d := range fs.Devices {
 		devices = append(devices, d.Name)
 	}
-	out.Device = strings.Join(devices, ",")
+	out.Device = cut(strings.Join(devices, ","), 255)
 	for _, p := range fs.Profiles {
 		switch p.Kind {
 		case "data":

@@ -16,7 +16,7 @@ func centos() *inventory.Server {
 		Host: inventory.Host{Hostname: "web", Platform: "kvm"},
 		OS:   inventory.OS{Family: inventory.FamilyLinux, ID: "centos", Name: "CentOS Linux 7", Version: "7.6.1810", Kernel: "3.10.0", Bits: 64},
 		Boot: inventory.Boot{Firmware: "BIOS", Loader: "grub2", SystemDisk: "/dev/vda", BootDisk: "/dev/vda"},
-		CPU:  inventory.CPU{Count: 4}, Memory: inventory.Memory{Total: 8 << 30},
+		CPU:  inventory.CPU{Count: 4}, Memory: inventory.Memory{Total: 8 << 30, Available: 4 << 30},
 		NICs: []inventory.NIC{
 			{Name: "eth0", MAC: "fa:16:3e:00:00:01", MTU: 1500, Kind: "ethernet", Gateway: "10.0.0.1", Primary: true, Addresses: []string{"fe80::1/64", "10.0.0.7/20", "2001:db8::7/64"}},
 			{Name: "lo", MAC: "00:00:00:00:00:00", Kind: "loopback", Addresses: []string{"127.0.0.1/8"}},
@@ -25,12 +25,12 @@ func centos() *inventory.Server {
 	}
 	inodes := &inventory.Inodes{Size: 256, Count: 65536, Free: 60000}
 	s.Disks = []inventory.Disk{
-		{Name: "/dev/vda", Kind: inventory.KindDisk, Size: 40 << 30, Table: &inventory.Table{Style: inventory.StyleMBR}, Partitions: []inventory.Partition{
+		{Name: "/dev/vda", Kind: inventory.KindDisk, Size: 40 << 30, ReadWait: 0.5, Table: &inventory.Table{Style: inventory.StyleMBR}, Partitions: []inventory.Partition{
 			{Name: "/dev/vda1", Size: 1 << 30, Content: &inventory.Content{Type: "xfs", Class: inventory.ClassFilesystem, UUID: "b00f", Usage: &inventory.Usage{Used: 100 << 20, Free: 924 << 20}, Inodes: inodes}},
 			{Name: "/dev/vda2", Size: 38 << 30, Content: &inventory.Content{Type: "LVM2_member", Class: inventory.ClassMember, UUID: "pv"}},
 			{Name: "/dev/vda3", Size: 1 << 30, Content: &inventory.Content{Type: "swap", Class: inventory.ClassSwap}},
 		}},
-		{Name: "/dev/vdb", Kind: inventory.KindDisk, Size: 10 << 30, Content: &inventory.Content{Type: "btrfs", Class: inventory.ClassFilesystem, UUID: "b7", Usage: &inventory.Usage{Used: 1 << 30}}},
+		{Name: "/dev/vdb", Kind: inventory.KindDisk, Size: 10 << 30, ReadWait: 1.5, Content: &inventory.Content{Type: "btrfs", Class: inventory.ClassFilesystem, UUID: "b7", Usage: &inventory.Usage{Used: 1 << 30}}},
 		{Name: "/dev/loop0", Kind: inventory.KindLoop, Size: 5},
 		{Name: "/dev/sdz", Kind: inventory.KindDisk, Removable: true, Size: 5},
 	}
@@ -68,6 +68,8 @@ func TestRegisterSource(t *testing.T) {
 	require.False(t, *out.HasTC)
 	require.False(t, *out.Paravirtualization)
 	require.Equal(t, "", *out.RawDevices)
+	require.Equal(t, 1.5, out.IOReadWait, "of the slowest disk")
+	require.Equal(t, "FERRY-ARCHITECTURE", out.LinuxBlockCheck)
 	require.Equal(t, []smsapi.SourceNetwork{{Name: "eth0", IP: "10.0.0.7", IPv6: "2001:db8::7", Netmask: "255.255.240.0", Gateway: "10.0.0.1", MTU: 1500, MAC: "fa:16:3e:00:00:01"}}, out.Networks)
 
 	// An empty list says "none"; an absent one fails the environment check.

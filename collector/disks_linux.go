@@ -1,8 +1,11 @@
 package collector
 
 import (
+	"cmp"
+	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -36,6 +39,7 @@ func listDevices(r root) devices {
 		}
 	}
 	names := r.names(blockClass)
+	slices.SortStableFunc(names, asKernel)
 	found := make([]devices, len(names))
 	inParallel(len(names), 8, func(i int) {
 		found[i].node = d.node
@@ -46,6 +50,21 @@ func listDevices(r root) devices {
 	}
 	d.foldPaths()
 	return d
+}
+
+// asKernel orders devices of one driver as they were found: sdb before sdaa, loop2 before loop10.
+func asKernel(a, b string) int {
+	return cmp.Or(cmp.Compare(driverOf(a), driverOf(b)), cmp.Compare(len(a), len(b)), cmp.Compare(a, b))
+}
+
+// driverOf is the part of a device name that its driver gives to all.
+func driverOf(name string) string {
+	for _, p := range []string{"sd", "vd", "xvd", "hd"} {
+		if strings.HasPrefix(name, p) {
+			return p
+		}
+	}
+	return strings.TrimRight(name, "0123456789")
 }
 
 func (d *devices) add(r root, name string) {
@@ -68,6 +87,7 @@ func (d *devices) add(r root, name string) {
 		Slaves: d.named(r.names(dir + "/slaves")), Holders: d.named(r.names(dir + "/holders")), Partitions: []inventory.Partition{},
 	}
 	k.Kind, k.Detail = kindOf(r, dir, name)
+	k.ReadWait = readWait(r.read(dir + "/stat"))
 	identify(r, dir, name, &k)
 	for _, sub := range r.names(dir) {
 		if index := r.number(filepath.Join(dir, sub, "partition")); index > 0 && strings.HasPrefix(sub, name) {
@@ -80,6 +100,21 @@ func (d *devices) add(r root, name string) {
 	}
 	sort.Slice(k.Partitions, func(i, j int) bool { return k.Partitions[i].Index < k.Partitions[j].Index })
 	d.disks = append(d.disks, k)
+}
+
+// readWait reads the statistics of a device (linux/Documentation/block/stat.rst): reads are the first number, the milliseconds
+// they took the fourth. It returns milliseconds for each read, to a hundredth.
+func readWait(stat string) float64 {
+	f := strings.Fields(stat)
+	if len(f) < 4 {
+		return 0
+	}
+	reads, err1 := strconv.ParseUint(f[0], 10, 64)
+	took, err2 := strconv.ParseUint(f[3], 10, 64)
+	if err1 != nil || err2 != nil || reads == 0 {
+		return 0
+	}
+	return math.Round(float64(took)/float64(reads)*100) / 100
 }
 
 // named turns kernel names into device names.

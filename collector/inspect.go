@@ -177,11 +177,14 @@ func partitionName(disk string, index int) string {
 	return fmt.Sprintf("%s%d", disk, index)
 }
 
+// errRights is how every system's refusal for want of rights is named.
+var errRights = errors.New("permission denied")
+
 // reason says why a device was not read, in words that need no system knowledge where there are some.
 func reason(err error) string {
 	switch {
 	case errors.Is(err, fs.ErrPermission):
-		return "permission denied: run as root (Administrator on Windows)"
+		return errRights.Error()
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Sprintf("did not answer in %v: the device or a path to it may be gone", oneDevice)
 	default:

@@ -10,27 +10,26 @@ import (
 
 	"github.com/shirou/gopsutil/v3/cpu"
 	"github.com/shirou/gopsutil/v3/mem"
+
+	"github.com/ferry-migrate/ferry/internal/fault"
 )
 
 // Path is the way to a target. Measure calls its methods one after the other.
 type Path interface {
 	// Connect makes one connection to the target, says how long its handshake took, and closes it.
 	Connect(ctx context.Context) (time.Duration, error)
-	// Send pushes at most limit bytes to the target until ctx ends, and returns how many the target took, and in which time.
-	// ErrNoBandwidth means that this path cannot tell.
-	Send(ctx context.Context, limit int64) (int64, time.Duration, error)
+	// Send pushes at most limit bytes to the target, for at most the given time, and returns how many the target took, and how long
+	// that was.
+	Send(ctx context.Context, limit int64, within time.Duration) (int64, time.Duration, error)
 }
-
-// ErrNoBandwidth is returned by a Path that can measure everything but bandwidth.
-var ErrNoBandwidth = fmt.Errorf("bandwidth cannot be measured on this path")
 
 // Bounds of one measurement.
 const (
 	connectTries   = 10
 	connectTimeout = 2 * time.Second
 	connectPause   = 50 * time.Millisecond
-	sendTime       = 3 * time.Second
-	sendBytes      = 256 << 20
+	sendTime       = 5 * time.Second
+	sendBytes      = 64 << 20
 )
 
 // Reach says whether a name and port can be reached.
@@ -42,21 +41,22 @@ type Reach struct {
 
 // Network is the result of a network check. Rates are bytes per second, times milliseconds, the rest percent.
 type Network struct {
-	Domains   []Reach `json:"domains"` // control plane and the like
-	Target    Reach   `json:"target"`
-	Delay     float64 `json:"delay_ms"` // median of the handshakes: one round trip
-	Jitter    float64 `json:"jitter_ms"`
-	Loss      float64 `json:"loss_percent"`
-	Bandwidth int64   `json:"bandwidth,omitempty"` // 0: not measured
-	CPU       float64 `json:"cpu_percent"`         // of this host, during the check
-	Memory    float64 `json:"memory_percent"`
+	Domains    []Reach `json:"domains"` // control plane and the like
+	Target     Reach   `json:"target"`
+	Delay      float64 `json:"delay_ms"` // median of the handshakes: one round trip
+	Jitter     float64 `json:"jitter_ms"`
+	Loss       float64 `json:"loss_percent"`
+	Bandwidth  int64   `json:"bandwidth,omitempty"` // 0: not measured, and Unmeasured says why
+	Unmeasured string  `json:"unmeasured,omitempty"`
+	CPU        float64 `json:"cpu_percent"` // of this host, during the check
+	Memory     float64 `json:"memory_percent"`
 	// Evaluation is good, medium or poor; Reasons say why it is not good.
 	Evaluation string   `json:"evaluation"`
 	Reasons    []string `json:"reasons"`
 }
 
 // Measure checks the way to a target, "" for none, and whether domains (host:port) can be reached. It takes at most some seconds for each of
-// them, and sends at most 256 MiB; when ctx ends before, the result is what is known until then.
+// them, and sends at most 64 MiB for 5 s; when ctx ends before, the result is what is known until then.
 func Measure(ctx context.Context, target string, path Path, domains []string) Network {
 	n := Network{Domains: []Reach{}, Target: Reach{Address: target}, Reasons: []string{}}
 	_, _ = cpu.PercentWithContext(ctx, 0, false) // starts the interval that ends below
@@ -80,7 +80,7 @@ func Measure(ctx context.Context, target string, path Path, domains []string) Ne
 func reachAll(ctx context.Context, addresses []string) []Reach {
 	out := make([]Reach, len(addresses))
 	inParallel(len(addresses), 8, func(i int) {
-		_, err := TCP(addresses[i]).Connect(ctx)
+		_, err := connectTCP(ctx, addresses[i])
 		out[i] = Reach{Address: addresses[i], OK: err == nil}
 		if err != nil {
 			out[i].Error = err.Error()
@@ -134,14 +134,17 @@ func jitter(took []float64) float64 {
 }
 
 func (n *Network) send(ctx context.Context, path Path) {
-	ctx, cancel := context.WithTimeout(ctx, sendTime)
+	ctx, cancel := context.WithTimeout(ctx, 2*sendTime+connectTimeout) // the target ends it; this is for one that does not
 	defer cancel()
-	sent, took, err := path.Send(ctx, sendBytes)
+	sent, took, err := path.Send(ctx, sendBytes, sendTime)
 	switch {
 	case err == nil && took > 0:
 		n.Bandwidth = int64(float64(sent) / took.Seconds())
 	case err != nil:
-		n.Reasons = append(n.Reasons, err.Error())
+		n.Unmeasured = err.Error()
+		if remedy := fault.RemedyOf(err); remedy != "" {
+			n.Unmeasured += ": " + remedy
+		}
 	}
 }
 
@@ -179,22 +182,14 @@ func (n *Network) evaluate() {
 	worse(n.Memory > 75, n.Memory > 95, "%.0f %% of the memory are in use", n.Memory)
 }
 
-// TCP is the path to an address of which nothing but the port is known: it measures connections, not bandwidth.
-type TCP string
-
-// Connect opens and closes a TCP connection.
-func (t TCP) Connect(ctx context.Context) (time.Duration, error) {
+// connectTCP opens and closes a connection to a host and port of which nothing else is known.
+func connectTCP(ctx context.Context, address string) (time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
 	start := time.Now()
-	c, err := (&net.Dialer{}).DialContext(ctx, "tcp", string(t))
+	c, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
 	if err != nil {
 		return 0, err
 	}
 	return time.Since(start), c.Close()
-}
-
-// Send returns ErrNoBandwidth.
-func (t TCP) Send(context.Context, int64) (int64, time.Duration, error) {
-	return 0, 0, ErrNoBandwidth
 }

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/ferry-migrate/ferry/internal/fault"
 )
 
 // script is a path whose handshakes take what it says; a negative one is lost.
@@ -29,8 +31,17 @@ func (s *script) Connect(context.Context) (time.Duration, error) {
 	return d, nil
 }
 
-func (s *script) Send(context.Context, int64) (int64, time.Duration, error) {
+func (s *script) Send(context.Context, int64, time.Duration) (int64, time.Duration, error) {
 	return s.sent, time.Second, s.err
+}
+
+// tcpPath measures connections only.
+type tcpPath string
+
+func (p tcpPath) Connect(ctx context.Context) (time.Duration, error) { return connectTCP(ctx, string(p)) }
+
+func (p tcpPath) Send(context.Context, int64, time.Duration) (int64, time.Duration, error) {
+	return 0, 0, errors.New("not here")
 }
 
 func TestMeasure(t *testing.T) {
@@ -52,12 +63,13 @@ func TestMeasure(t *testing.T) {
 	require.True(t, n.Domains[0].OK)
 	require.Greater(t, n.Memory, 0.0)
 
-	n = Measure(context.Background(), "target:1", &script{took: []time.Duration{60 * ms}, err: ErrNoBandwidth}, nil)
+	n = Measure(context.Background(), "target:1", &script{took: []time.Duration{60 * ms}, err: fault.Operator("FERRY-X", "do this", errors.New("cannot"))}, nil)
 	require.Equal(t, "medium", n.Evaluation)
 	require.Contains(t, strings.Join(n.Reasons, "\n"), "delay is 60 ms")
 	require.Zero(t, n.Bandwidth)
+	require.Equal(t, "cannot: do this", n.Unmeasured)
 
-	n = Measure(context.Background(), closed.Addr().String(), TCP(closed.Addr().String()), []string{closed.Addr().String()})
+	n = Measure(context.Background(), closed.Addr().String(), tcpPath(closed.Addr().String()), []string{closed.Addr().String()})
 	require.False(t, n.Target.OK)
 	require.Equal(t, "poor", n.Evaluation)
 	require.Equal(t, 100.0, n.Loss)
@@ -69,6 +81,6 @@ func TestMeasureCancel(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	start := time.Now()
-	Measure(ctx, "192.0.2.1:1", TCP("192.0.2.1:1"), []string{"192.0.2.1:2"})
+	Measure(ctx, "192.0.2.1:1", tcpPath("192.0.2.1:1"), []string{"192.0.2.1:2"})
 	require.Less(t, time.Since(start), connectTimeout)
 }

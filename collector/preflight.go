@@ -67,14 +67,23 @@ func checkSeen(s *inventory.Server, f *findings) {
 	for _, m := range s.Missing {
 		subject := strings.TrimSpace(m.Part + " " + m.Subject)
 		switch {
-		case strings.Contains(m.Reason, "permission denied"), strings.Contains(m.Reason, "operation not permitted"):
-			f.error("FERRY-PERMISSION", subject, m.Reason, "run ferry as root, or as Administrator on Windows")
+		case lacksRights(m):
+			remedy := "run ferry as root; in a container, give it the devices of the host"
+			if s.OS.Family == inventory.FamilyWindows {
+				remedy = "run ferry as Administrator"
+			}
+			f.error("FERRY-PERMISSION", subject, m.Reason, remedy)
 		case m.Part == "mounts" && m.Subject != "":
 			f.error("FERRY-MOUNT-STUCK", m.Subject, m.Reason, "bring its server back, or unmount it with umount -l; programs that touch it hang")
 		default:
 			f.error("FERRY-NOT-SEEN", subject, m.Reason, "look at the system log for this device; without its data the migration is not whole")
 		}
 	}
+}
+
+// lacksRights reports whether something was not seen for want of rights.
+func lacksRights(m inventory.Missing) bool {
+	return strings.Contains(m.Reason, errRights.Error()) || strings.Contains(m.Reason, "operation not permitted")
 }
 
 // checkMachine looks at processor and memory.

@@ -17,9 +17,7 @@ func WriteTree(w io.Writer, s *inventory.Server) error {
 	var b strings.Builder
 	writeHost(&b, s)
 	t.write(&b)
-	for _, m := range s.Missing {
-		fmt.Fprintf(&b, "not seen: %s\n", strings.TrimSuffix(strings.Join([]string{m.Part, m.Subject}, " "), " ")+": "+m.Reason)
-	}
+	writeMissing(&b, s)
 	_, err := io.WriteString(w, b.String())
 	return err
 }
@@ -41,6 +39,21 @@ func writeHost(b *strings.Builder, s *inventory.Server) {
 		}
 	}
 	b.WriteByte('\n')
+}
+
+// writeMissing names what was not seen, and what would help.
+func writeMissing(b *strings.Builder, s *inventory.Server) {
+	rights := false
+	for i, m := range s.Missing {
+		if i == 0 {
+			b.WriteString("\n")
+		}
+		fmt.Fprintf(b, "not seen: %s: %s\n", strings.TrimSpace(m.Part+" "+m.Subject), m.Reason)
+		rights = rights || lacksRights(m)
+	}
+	if rights {
+		b.WriteString("Run as root (Administrator on Windows) to see all of it.\n")
+	}
 }
 
 // line is one device in the tree.
@@ -138,11 +151,11 @@ func (t *tree) disk(k *inventory.Disk) node {
 	if k.Table != nil {
 		what = append(what, string(k.Table.Style))
 	}
-	for _, v := range []string{k.Transport, k.Model, k.Detail, k.Unread} {
-		if v != "" {
-			what = append(what, v)
-		}
+	detail := ending(k.Detail, 24)
+	if strings.Contains(k.Name, k.Detail) {
+		detail = ""
 	}
+	what = append(what, nonEmpty([]string{k.Transport, k.Model, detail, k.Unread})...)
 	if len(k.Paths) > 1 {
 		what = append(what, fmt.Sprintf("%d paths", len(k.Paths)))
 	}
@@ -227,16 +240,27 @@ func (t *tree) group(vg *inventory.VolumeGroup) node {
 	return n
 }
 
-// write aligns the columns: name, size, content, bar, mount points.
+// write aligns the columns: name, size, content, bar, mount points. Content with nothing beside it may be longer than its column.
 func (t *tree) write(b *strings.Builder) {
 	var name, what int
 	for _, l := range t.lines {
-		name, what = max(name, utf8.RuneCountInString(l.name)), max(what, min(utf8.RuneCountInString(l.what), 44))
+		name = max(name, utf8.RuneCountInString(l.name))
+		if l.usage != nil || l.mount != "" {
+			what = max(what, min(utf8.RuneCountInString(l.what), 44))
+		}
 	}
 	for _, l := range t.lines {
 		row := fmt.Sprintf("%s  %9s  %s  %s  %s", pad(l.name, name), size(l.size), pad(l.what, what), bar(l.usage), l.mount)
 		b.WriteString(strings.TrimRight(row, " ") + "\n")
 	}
+}
+
+// ending is the end of a long text, which tells paths apart better than their beginning.
+func ending(s string, width int) string {
+	if r := []rune(s); len(r) > width {
+		return "…" + string(r[len(r)-width+1:])
+	}
+	return s
 }
 
 func pad(s string, width int) string {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"net"
 	"os"
 	"path/filepath"
 	"testing"
@@ -14,7 +13,6 @@ import (
 	"github.com/ferry-migrate/ferry/collector/inventory"
 	"github.com/ferry-migrate/ferry/internal/fault"
 	"github.com/ferry-migrate/ferry/reporter/smsapi"
-	"github.com/ferry-migrate/ferry/transfer/wire"
 )
 
 // ferryRun runs the command line and returns standard output.
@@ -63,51 +61,4 @@ func TestDiscoverBlankImage(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, out, name)
 	require.Contains(t, out, "1 MiB")
-}
-
-// TestCheckTarget measures the way to a listener that speaks Ferry's protocol, to one that does not, and to nobody.
-func TestCheckTarget(t *testing.T) {
-	id, err := wire.LoadIdentity(t.TempDir())
-	require.NoError(t, err)
-	peers, err := wire.OpenKnownPeers(filepath.Join(t.TempDir(), "peers"))
-	require.NoError(t, err)
-	target, err := wire.Listen("127.0.0.1:0", id, peers, wire.NewPairingCode(id.Fingerprint()), wire.Options{})
-	require.NoError(t, err)
-	defer target.Close()
-	other, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer other.Close()
-	go func() {
-		for {
-			c, err := other.Accept()
-			if err != nil {
-				return
-			}
-			c.Write([]byte("SSH-2.0-OpenSSH_9.2\r\n"))
-			c.Close()
-		}
-	}()
-	check := func(addr string) checkReport {
-		out, err := ferryRun("check", "--json", "--target", addr)
-		var r checkReport
-		require.NoError(t, json.Unmarshal([]byte(out), &r))
-		require.Equal(t, r.OK, err == nil)
-		if err != nil {
-			require.Equal(t, exitFailed, exitCode(err))
-		}
-		return r
-	}
-	r := check(target.Addr().String())
-	require.True(t, r.Network.Target.OK, r.Network.Target.Error)
-	require.Zero(t, r.Network.Loss)
-	require.Positive(t, r.Network.Delay)
-	r = check(other.Addr().String())
-	require.False(t, r.Network.Target.OK)
-	require.Contains(t, r.Network.Target.Error, "not a ferry target")
-	require.False(t, r.OK)
-
-	out, _ := ferryRun("check")
-	require.Contains(t, out, "FERRY-MEMORY")
-	_, err = ferryRun("check", "--domain", "no-port")
-	require.Equal(t, exitUsage, exitCode(err))
 }

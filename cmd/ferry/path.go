@@ -6,22 +6,57 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
+	"path/filepath"
 	"time"
 
-	"github.com/ferry-migrate/ferry/collector"
+	"github.com/ferry-migrate/ferry/internal/fault"
+	"github.com/ferry-migrate/ferry/transfer/wire"
 )
 
-// targetPath is the way to a `ferry target` for ferry check. A connection counts only when TLS 1.3 is spoken and the protocol agreed on is
-// Ferry's, so another service on the port is told apart. Bandwidth needs a paired session and is not measured.
-type targetPath string
+// targetPath is the way to a `ferry target` for ferry check.
+type targetPath struct {
+	addr string
+	dial wire.DialFunc
+}
 
 // ALPN name of the protocol (package wire).
 const protocolName = "ferry"
 
-// Connect makes a TCP connection, whose time is taken, and then the TLS handshake.
+// newTargetPath is the way to the target at addr. The bandwidth can be measured when pair is a pairing code, or when the state directory knows
+// the target from an earlier pairing: only then is that directory touched.
+func newTargetPath(addr, pair, state string) (targetPath, error) {
+	p := targetPath{addr: addr}
+	dir, err := stateDir(state)
+	if err != nil {
+		return p, err
+	}
+	if pair != "" {
+		if dir, err = makeStateDir(state); err != nil {
+			return p, err
+		}
+	} else if _, err := os.Stat(filepath.Join(dir, wire.TargetsFile)); err != nil {
+		return p, nil
+	}
+	id, err := wire.LoadIdentity(dir)
+	if err != nil {
+		return p, err
+	}
+	peers, err := wire.OpenKnownPeers(filepath.Join(dir, wire.TargetsFile))
+	if err != nil {
+		return p, err
+	}
+	p.dial = func(ctx context.Context) (*wire.Conn, error) {
+		return wire.Dial(ctx, addr, id, peers, pair, wire.Options{})
+	}
+	return p, nil
+}
+
+// Connect makes a TCP connection, whose time is taken, and then the TLS handshake: the connection counts only when Ferry's protocol is
+// agreed on, so another service on the port is told apart.
 func (p targetPath) Connect(ctx context.Context) (time.Duration, error) {
 	start := time.Now()
-	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", string(p))
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", p.addr)
 	if err != nil {
 		return 0, err
 	}
@@ -40,7 +75,11 @@ func (p targetPath) Connect(ctx context.Context) (time.Duration, error) {
 	return took, nil
 }
 
-// Send returns collector.ErrNoBandwidth.
-func (p targetPath) Send(context.Context, int64) (int64, time.Duration, error) {
-	return 0, 0, collector.ErrNoBandwidth
+// Send lets the target count bytes that mean nothing.
+func (p targetPath) Send(ctx context.Context, limit int64, within time.Duration) (int64, time.Duration, error) {
+	if p.dial == nil {
+		return 0, 0, fault.Operator("FERRY-PAIR-NEEDED", "give the code that `ferry target` printed, with --pair",
+			errors.New("this host and the target do not know each other"))
+	}
+	return wire.Measure(ctx, p.dial, wire.MeasureStreams, limit, within)
 }
