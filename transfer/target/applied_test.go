@@ -3,6 +3,7 @@ package target
 import (
 	"context"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -38,4 +39,17 @@ func TestAwaitEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	require.ErrorIs(t, newApplied().await(ctx, 1), context.Canceled)
+}
+
+func TestRestBetweenCommits(t *testing.T) {
+	for _, c := range []struct{ took, want time.Duration }{
+		{0, 2 * time.Second},
+		{500 * time.Millisecond, 2 * time.Second},
+		{2 * time.Second, 8 * time.Second}, // a fifth of the time
+		{time.Minute, 30 * time.Second},
+	} {
+		if got := rest(commitEvery, c.took); got != c.want {
+			t.Errorf("after a commit of %v: %v, want %v", c.took, got, c.want)
+		}
+	}
 }

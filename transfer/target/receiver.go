@@ -23,7 +23,7 @@ type Receiver struct {
 	State     string        // directory
 	Software  string        // for the source's log
 	Overwrite bool          // data of others may be replaced
-	Commit    time.Duration // how often what was applied is made durable; 0: 2 s
+	Commit    time.Duration // rest between two commits of what was applied, longer where a commit is dear; 0: 2 s
 	Log       *slog.Logger
 	Done      func(source string) // told when a migration is complete; may be nil
 

@@ -251,19 +251,21 @@ func (s *session) stream(ctx context.Context, c *wire.Conn, index int) error {
 func (s *session) commit(ctx context.Context) error {
 	every := s.receiver.Commit
 	if every <= 0 {
-		every = 2 * time.Second
+		every = commitEvery
 	}
-	tick := time.NewTicker(every)
-	defer tick.Stop()
+	next := time.NewTimer(every)
+	defer next.Stop()
 	for {
 		var err error
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case <-tick.C:
+		case <-next.C:
+			began := time.Now()
 			if seq := s.applied.upTo(); seq > s.record.Seq {
 				err = s.durable(seq)
 			}
+			next.Reset(rest(every, time.Since(began)))
 		case seq := <-s.flushes:
 			if err = s.applied.await(ctx, seq); err == nil {
 				err = s.durable(seq)
@@ -277,6 +279,18 @@ func (s *session) commit(ctx context.Context) error {
 			return s.fail(err)
 		}
 	}
+}
+
+// Unless somebody waits for it, what was applied becomes durable commitEvery after the last time, or later where a commit is dear:
+// writers stall while the filesystem commits, so commits take a fifth of the time at most, but one comes every commitLatest.
+const (
+	commitEvery  = 2 * time.Second
+	commitLatest = 30 * time.Second
+)
+
+// rest is how long to wait after a commit that took so long.
+func rest(every, took time.Duration) time.Duration {
+	return max(every, min(4*took, commitLatest))
 }
 
 // durable syncs the target and acknowledges everything that was applied before.
