@@ -1,45 +1,123 @@
 package controller
 
 import (
-	"crypto/rand"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/http"
 	"os"
+	"slices"
 
+	"github.com/ferry-migrate/ferry/controller/iam"
+	"github.com/ferry-migrate/ferry/controller/store"
 	"github.com/ferry-migrate/ferry/internal/durable"
 	"github.com/ferry-migrate/ferry/internal/fault"
 	"github.com/ferry-migrate/ferry/reporter/smsapi"
 )
 
-// Lengths of the vendor's access and secret keys, which some clients check.
-const (
-	accessKeyLength = 20
-	secretKeyLength = 40
-)
+// secretOperations hand out private keys and passwords: not for those who may only look.
+var secretOperations = []string{"ShowCertKey", "ShowPassphrase", "ShowTargetPassword"}
+
+// allow refuses a caller that may not call a route. What a path names must be the agent's own, or nothing that there is: the
+// operation itself answers that.
+func (s *Server) allow(caller iam.Caller, route Route, r *http.Request) error {
+	switch {
+	case caller.Role == iam.Admin:
+		return nil
+	case caller.Role == iam.Reader && route.Who&Users != 0 && route.Method == http.MethodGet && !slices.Contains(secretOperations, route.Name):
+		return nil
+	case caller.Role == iam.Agent && route.Who&Agents != 0:
+		return s.ownsPath(caller, route, r)
+	}
+	return forbidden(caller, route.Name)
+}
+
+// ownsPath refuses an agent whose path names the source or the task of another.
+func (s *Server) ownsPath(caller iam.Caller, route Route, r *http.Request) error {
+	var own bool
+	err := s.store.View(r.Context(), func(tx *store.Tx) (err error) {
+		own, err = ownsPath(tx, caller, r)
+		return err
+	})
+	if err == nil && !own {
+		err = forbidden(caller, route.Name)
+	}
+	return err
+}
+
+func ownsPath(tx *store.Tx, caller iam.Caller, r *http.Request) (bool, error) {
+	source := r.PathValue("source_id") + r.PathValue("server_id")
+	if task := r.PathValue("task_id"); task != "" {
+		var err error
+		source, err = tx.SourceOfTask(task)
+		if errors.Is(err, store.ErrNotFound) {
+			return true, nil
+		}
+		if err != nil {
+			return false, err
+		}
+	}
+	if source == "" {
+		return true, nil
+	}
+	return tx.OwnsSource(source, caller.ID)
+}
+
+// claim makes the agent that registers a source its owner, in the transaction that stores it, and refuses one that belongs to another.
+// A source that somebody else than an agent registers has no owner.
+func claim(ctx context.Context, tx *store.Tx, sourceID string) error {
+	caller := callerOf(ctx)
+	if caller.Role != iam.Agent {
+		return nil
+	}
+	own, err := tx.OwnSource(sourceID, caller.ID)
+	if err == nil && !own {
+		err = forbidden(caller, "RegisterServer")
+	}
+	return err
+}
+
+// forbidden says no in the long form of the service.
+func forbidden(caller iam.Caller, operation string) error {
+	e := smsapi.NewError(http.StatusForbidden, smsapi.CodeForbidden, "user %s (%s) may not call %s on this", caller.Name, caller.Role, operation)
+	e.Details = []smsapi.ErrorDetail{{Code: e.Code, Message: e.Message}}
+	return e
+}
+
+type callerKey struct{}
+
+func withCaller(ctx context.Context, caller iam.Caller) context.Context {
+	return context.WithValue(ctx, callerKey{}, caller)
+}
+
+// callerOf returns who calls; nobody for a route that anyone may call.
+func callerOf(ctx context.Context) iam.Caller {
+	caller, _ := ctx.Value(callerKey{}).(iam.Caller)
+	return caller
+}
 
 // loadKey reads the admin key, or makes one and writes it with mode 0600.
 func loadKey(path string) (smsapi.Key, error) {
-	if path == "" {
-		return smsapi.Key{}, fault.Operator("FERRY-KEY-FILE", "name the file of the admin key", errors.New("there is no database file to keep the admin key beside"))
-	}
 	key, err := ReadKey(path)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return key, err
 	}
-	key = smsapi.Key{
-		AccessKey: "FERRY" + randomText(accessKeyLength-5), SecretKey: randomText(secretKeyLength),
-		DomainID: "ferry", ProjectID: "ferry",
-	}
+	key = iam.NewKey()
+	return key, WriteKey(path, key)
+}
+
+// WriteKey writes a key file, durably and with mode 0600.
+func WriteKey(path string, key smsapi.Key) error {
 	text, err := json.Marshal(key)
 	if err != nil {
-		return key, fmt.Errorf("encode key: %w", err)
+		return fmt.Errorf("encode key: %w", err)
 	}
 	if err := durable.WriteFile(path, append(text, '\n'), 0o600); err != nil {
-		return key, fmt.Errorf("key file: %w", err)
+		return fmt.Errorf("key file: %w", err)
 	}
-	return key, nil
+	return nil
 }
 
 // ReadKey reads a key file: JSON with access_key, secret_key, domain_id and project_id.
@@ -53,13 +131,4 @@ func ReadKey(path string) (key smsapi.Key, err error) {
 			fmt.Errorf("key file %s is damaged", path))
 	}
 	return key, nil
-}
-
-// randomText returns n random letters and digits, at least 5 bits each.
-func randomText(n int) string {
-	text := ""
-	for len(text) < n {
-		text += rand.Text()
-	}
-	return text[:n]
 }

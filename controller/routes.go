@@ -30,9 +30,10 @@ type Route struct {
 	Request  any      // zero value of what smsapi.Decode fills; nil without a body
 	Response any      // zero value of the answer; nil for an empty one
 	MaxBody  int64    // bytes of a request; more is answered with 413
+	Status   int      // of a success; 0 means 200
 
-	// serve answers a request whose signature and caller were checked. A nil answer is an empty body. Errors other than
-	// *smsapi.Error are told to the log, not to the client.
+	// serve answers a request whose signature and caller were checked; see [callerOf]. A nil answer is an empty body, a reply says
+	// more than a body. Errors other than *smsapi.Error are told to the log, not to the client.
 	serve func(s *Server, r *http.Request, body []byte) (any, error)
 }
 
@@ -44,16 +45,20 @@ const (
 
 // routes is the table. Each family adds its own list, beside its handlers: taskRoutes in tasks.go; sourceRoutes, templateRoutes …
 // in files of theirs.
-var routes = slices.Concat(taskRoutes)
+var routes = slices.Concat(taskRoutes, identityRoutes)
 
-// handler serves the table.
+// handler serves the table, and what is beside the API.
 func (s *Server) handler() http.Handler {
 	mux := http.NewServeMux()
 	for _, route := range routes {
-		mux.Handle(route.Method+" "+route.Path, s.signed(route))
+		mux.Handle(route.Method+" "+route.Path, s.operation(route))
 	}
-	mux.Handle("/", s.signed(Route{serve: func(_ *Server, r *http.Request, _ []byte) (any, error) {
-		return nil, smsapi.NewError(http.StatusNotFound, smsapi.CodeNotFound, "%s %s is not served here", r.Method, r.URL.Path)
-	}}))
+	s.probes(mux)
+	mux.Handle("/", s.operation(Route{Name: "NotServed", Who: Users | Agents, serve: notServed}))
 	return mux
+}
+
+// notServed answers what is not in the table, once the caller is known.
+func notServed(_ *Server, r *http.Request, _ []byte) (any, error) {
+	return nil, smsapi.NewError(http.StatusNotFound, smsapi.CodeNotFound, "%s %s is not served here", r.Method, r.URL.Path)
 }

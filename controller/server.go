@@ -1,8 +1,12 @@
 // Package controller is the other side of the SMS API: the control plane that ships with Ferry, alone or inside `ferry migrate`.
 //
-// It serves POST /v3/tasks, GET /v3/tasks, GET /v3/tasks/{task_id} and PUT /v3/tasks/{task_id}/progress as package smsapi
-// describes them. Every request is signed with the admin key, also on loopback, and refused with 401 otherwise, because what
-// it orders runs as root. Errors are {"error_code","error_msg","request_id"}.
+// It serves the operations of the route table, as package smsapi describes them. Every request proves its caller, also on loopback,
+// because what a control plane orders runs as root: by a signature or by a token, see package iam. Who may call what is in the
+// table, and an agent is kept to the sources that it registered and to their tasks. Errors are {"error_code","error_msg","request_id"}.
+//
+// Plain HTTP is for loopback only. Elsewhere it is TLS, with a certificate that was given or with one of its own authority, whose
+// certificate lies in ca.pem beside the admin key. Headers, bodies, connections and the pace of each client are limited; what takes
+// too long is cut off. /healthz, /readyz, /metrics and /openapi.json serve those who run it.
 //
 // How states change now: a new task is READY and waits for its source, registered or not; an agent that polls takes it without
 // being told to start. Everything after follows from the agent's progress reports, as the service would infer it:
@@ -19,49 +23,75 @@ package controller
 
 import (
 	"context"
-	"encoding/json"
+	"crypto/tls"
 	"errors"
-	"io"
+	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
+	"github.com/ferry-migrate/ferry/controller/iam"
 	"github.com/ferry-migrate/ferry/controller/store"
+	"github.com/ferry-migrate/ferry/internal/durable"
 	"github.com/ferry-migrate/ferry/internal/fault"
 	"github.com/ferry-migrate/ferry/reporter/smsapi"
-	"github.com/google/uuid"
 )
 
+// What one connection may take.
 const (
-	maxHeader    = 64 << 10
-	readTimeout  = time.Minute
-	writeTimeout = time.Minute
-	idleTimeout  = 2 * time.Minute
-	closeTimeout = 5 * time.Second
+	maxHeader     = 32 << 10 // bytes; a token has up to 16 KiB
+	headerTimeout = 10 * time.Second
+	readTimeout   = time.Minute
+	writeTimeout  = time.Minute
+	idleTimeout   = 2 * time.Minute
+	closeTimeout  = 5 * time.Second
+)
+
+// Files of a control plane, beside each other.
+const (
+	keyFileName     = "admin-key.json"
+	sealingFileName = "sealing.key"
+	caFileName      = "ca.pem"
 )
 
 // Config says where a control plane listens and what it keeps.
 type Config struct {
 	Listen  string           // host:port; empty means a free port on loopback
 	Store   string           // as store.Open takes it
-	KeyFile string           // empty means admin-key.json beside an SQLite database; made if it does not exist
+	KeyFile string           // of the admin; empty means admin-key.json beside an SQLite database; made if it does not exist
+	TLS     bool             // on loopback too
+	Cert    string           // PEM file of a certificate, with CertKey; empty means one of the own authority where TLS is needed
+	CertKey string           // PEM file of its key
+	Names   []string         // that clients call this host by, besides its own name and addresses
+	Rate    float64          // requests a second of one client; 0 means 500, less than 0 no limit
 	Log     *slog.Logger     // nil discards
 	Now     func() time.Time // nil means time.Now
 }
 
 // Server is a running control plane.
 type Server struct {
-	store   *store.DB
-	key     smsapi.Key
-	keyFile string
-	log     *slog.Logger
-	now     func() time.Time
+	store      *store.DB
+	identities *iam.Service
+	key        smsapi.Key
+	keyFile    string
+	caFile     string // empty without an own authority
+	log        *slog.Logger
+	now        func() time.Time
 
-	listener net.Listener
+	calls, logins, news *buckets
+	metrics             *metrics
+	openAPI             []byte
+
+	listener *turnstile
+	secure   bool
 	http     *http.Server
+	stopping atomic.Bool
 	served   chan struct{} // closed when the listener is
 }
 
@@ -69,7 +99,7 @@ type Server struct {
 func Start(ctx context.Context, c Config) (*Server, error) {
 	s := &Server{keyFile: c.KeyFile, log: c.Log, now: c.Now, served: make(chan struct{})}
 	if file, ok := strings.CutPrefix(c.Store, "sqlite:"); ok && s.keyFile == "" {
-		s.keyFile = filepath.Join(filepath.Dir(file), "admin-key.json")
+		s.keyFile = filepath.Join(filepath.Dir(file), keyFileName)
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
@@ -77,43 +107,128 @@ func Start(ctx context.Context, c Config) (*Server, error) {
 	if s.now == nil {
 		s.now = time.Now
 	}
+	if c.Rate == 0 {
+		c.Rate = defaultRate
+	}
+	s.calls, s.logins, s.news = newBuckets(c.Rate, int(c.Rate*burstFactor)), newBuckets(loginRate, loginBurst), newBuckets(newsRate, newsBurst)
 	var err error
+	if s.openAPI, err = openAPI(routes); err != nil {
+		return nil, fmt.Errorf("describe the API: %w", err)
+	}
 	if s.store, err = store.Open(ctx, c.Store); err != nil {
 		return nil, err
 	}
-	if s.key, err = loadKey(s.keyFile); err != nil {
-		return nil, errors.Join(err, s.store.Close())
-	}
-	if err := s.listen(ctx, c.Listen); err != nil {
+	if err := s.open(ctx, c); err != nil {
 		return nil, errors.Join(err, s.store.Close())
 	}
 	return s, nil
 }
 
-func (s *Server) listen(ctx context.Context, address string) error {
-	if address == "" {
-		address = "127.0.0.1:0"
+// open loads keys and certificates and begins to serve.
+func (s *Server) open(ctx context.Context, c Config) (err error) {
+	if s.key, err = loadKey(s.keyFile); err != nil {
+		return err
 	}
+	if s.identities, err = OpenIdentities(ctx, s.store, s.keyFile, s.now); err != nil {
+		return err
+	}
+	if err := s.identities.EnsureAdmin(ctx, s.key); err != nil {
+		return fmt.Errorf("admin: %w", err)
+	}
+	if c.Listen == "" {
+		c.Listen = "127.0.0.1:0"
+	}
+	certificates, err := s.certificates(ctx, c)
+	if err != nil {
+		return err
+	}
+	return s.listen(ctx, c.Listen, certificates)
+}
+
+// OpenIdentities returns the identity service of a database. The sealing key lies beside the admin key; it is made if the database
+// is new. Errors: FERRY-SEALING-KEY if it is missing or not the one that the database was made with.
+func OpenIdentities(ctx context.Context, db *store.DB, keyFile string, now func() time.Time) (*iam.Service, error) {
+	path := filepath.Join(filepath.Dir(keyFile), sealingFileName)
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		needed, err := iam.HasSecrets(ctx, db)
+		if err != nil {
+			return nil, err
+		}
+		if needed {
+			return nil, fault.Operator("FERRY-SEALING-KEY", "put back the file, from a backup or from another controller of this database",
+				fmt.Errorf("the database is sealed with a key that is not at %s", path))
+		}
+	}
+	sealer, err := iam.LoadSealer(path)
+	if err != nil {
+		return nil, err
+	}
+	return iam.New(ctx, db, sealer, now)
+}
+
+// certificates returns what TLS needs, nil for plain HTTP.
+func (s *Server) certificates(ctx context.Context, c Config) (certificates, error) {
+	host, _, err := net.SplitHostPort(c.Listen)
+	switch {
+	case err != nil:
+		return nil, fault.Operator("FERRY-LISTEN", "give --listen as HOST:PORT", err)
+	case (c.Cert == "") != (c.CertKey == ""):
+		return nil, fault.Operator("FERRY-TLS", "give both --tls-cert and --tls-key", errors.New("a certificate needs its key"))
+	case c.Cert != "":
+		return openCertificate(c.Cert, c.CertKey)
+	case loopback(host) && !c.TLS:
+		return nil, nil
+	}
+	own, err := loadAuthority(ctx, s.identities, s.now())
+	if err != nil {
+		return nil, err
+	}
+	s.caFile = filepath.Join(filepath.Dir(s.keyFile), caFileName)
+	if err := durable.WriteFile(s.caFile, own.pem, 0o644); err != nil {
+		return nil, fmt.Errorf("authority: %w", err)
+	}
+	return &ownCertificates{authority: own, names: ownNames(host, c.Names), now: s.now}, nil
+}
+
+func (s *Server) listen(ctx context.Context, address string, secure certificates) error {
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	if err != nil {
 		return fault.Operator("FERRY-LISTEN", "choose another address with --listen", err)
 	}
-	s.listener = listener
+	s.listener = newTurnstile(listener, func() { s.metrics.refused.WithLabelValues("crowded").Inc() })
+	s.metrics = newMetrics(s.store, s.listener.open)
 	s.http = &http.Server{
-		Handler: s.handler(), ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
-		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		Handler: s.handler(), ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
+		MaxHeaderBytes: maxHeader, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+	serve := net.Listener(s.listener)
+	if secure != nil {
+		s.secure = true
+		serve = tls.NewListener(serve, tlsConfig(secure))
 	}
 	go func() {
 		defer close(s.served)
-		if err := s.http.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		if err := s.http.Serve(serve); !errors.Is(err, http.ErrServerClosed) {
 			s.log.Error("the control plane stopped", "error", err)
 		}
 	}()
 	return nil
 }
 
-// URL returns the address that clients use, for example http://127.0.0.1:8899.
-func (s *Server) URL() string { return "http://" + s.listener.Addr().String() }
+// URL returns the address that clients use, for example http://127.0.0.1:8899. One that listens everywhere names the host.
+func (s *Server) URL() string {
+	scheme := "http://"
+	if s.secure {
+		scheme = "https://"
+	}
+	address := s.listener.Addr().String()
+	if tcp, ok := s.listener.Addr().(*net.TCPAddr); ok && tcp.IP.IsUnspecified() {
+		if name, err := os.Hostname(); err == nil {
+			address = net.JoinHostPort(name, fmt.Sprint(tcp.Port))
+		}
+	}
+	return scheme + address
+}
 
 // Key returns the admin key.
 func (s *Server) Key() smsapi.Key { return s.key }
@@ -121,8 +236,12 @@ func (s *Server) Key() smsapi.Key { return s.key }
 // KeyFile returns the path of the admin key.
 func (s *Server) KeyFile() string { return s.keyFile }
 
-// Close finishes the requests under way, for five seconds at most, and closes the store.
+// CAFile returns the path of the certificate of the own authority, by which clients know the server; empty if it has none.
+func (s *Server) CAFile() string { return s.caFile }
+
+// Close says that the server is not ready, finishes the requests under way, for five seconds at most, and closes the store.
 func (s *Server) Close() error {
+	s.stopping.Store(true)
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
 	err := s.http.Shutdown(ctx)
@@ -131,62 +250,4 @@ func (s *Server) Close() error {
 	}
 	<-s.served
 	return errors.Join(err, s.store.Close())
-}
-
-// signed wraps an operation with what all have in common: request id, body limit, signature, encoding of answer and error, log.
-func (s *Server) signed(route Route) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		began, id := s.now(), uuid.NewString()
-		w.Header().Set("X-Request-Id", id)
-		answer, err := s.answer(w, r, route)
-		status := http.StatusOK
-		if err != nil {
-			e := s.asAPI(err, id)
-			answer, status = e, e.Status
-		}
-		s.log.Debug("request", "id", id, "method", r.Method, "path", r.URL.Path, "status", status,
-			"took", s.now().Sub(began), "peer", r.RemoteAddr)
-		if answer == nil {
-			w.WriteHeader(status)
-			return
-		}
-		w.Header().Set("Content-Type", "application/json")
-		w.WriteHeader(status)
-		if err := json.NewEncoder(w).Encode(answer); err != nil {
-			s.log.Debug("answer not sent", "id", id, "error", err)
-		}
-	})
-}
-
-func (s *Server) answer(w http.ResponseWriter, r *http.Request, route Route) (any, error) {
-	if err := s.key.VerifyHeader(r, s.now()); err != nil {
-		return nil, unauthorized(err)
-	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, route.MaxBody))
-	if err != nil {
-		var large *http.MaxBytesError
-		if errors.As(err, &large) {
-			return nil, smsapi.NewError(http.StatusRequestEntityTooLarge, smsapi.CodeTooLarge, "the body is larger than %d bytes", route.MaxBody)
-		}
-		return nil, smsapi.NewError(http.StatusBadRequest, smsapi.CodeInvalid, "the body could not be read")
-	}
-	if err := s.key.Verify(r, body, s.now()); err != nil {
-		return nil, unauthorized(err)
-	}
-	return route.serve(s, r, body)
-}
-
-func unauthorized(err error) error {
-	return smsapi.NewError(http.StatusUnauthorized, smsapi.CodeUnauthorized, "%v", err)
-}
-
-// asAPI returns err as the API shows it.
-func (s *Server) asAPI(err error, requestID string) *smsapi.Error {
-	var e *smsapi.Error
-	if !errors.As(err, &e) {
-		s.log.Error("request failed", "id", requestID, "error", err)
-		e = smsapi.NewError(http.StatusInternalServerError, smsapi.CodeInternal, "the control plane failed; its log says why under this request id")
-	}
-	e.RequestID = requestID
-	return e
 }

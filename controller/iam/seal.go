@@ -30,7 +30,7 @@ func LoadSealer(path string) (*Sealer, error) {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		key := make([]byte, sealingKeySize)
-		rand.Read(key) //nolint:errcheck // never fails, says its documentation
+		rand.Read(key)
 		if err := durable.WriteFile(path, []byte(hex.EncodeToString(key)+"\n"), 0o600); err != nil {
 			return nil, fmt.Errorf("sealing key: %w", err)
 		}
