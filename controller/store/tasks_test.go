@@ -46,10 +46,10 @@ func testTaskComesBack(t *testing.T, db *store.DB) {
 	view(t, db, func(tx *store.Tx) error {
 		got, err := tx.Task("a")
 		require.NoError(t, err)
-		require.Equal(t, task, got)
+		require.EqualExportedValues(t, *task, *got)
 		page, count, err := tx.Tasks(smsapi.TaskQuery{Limit: 10})
 		require.Equal(t, 1, count)
-		require.Equal(t, []*store.Task{task}, page)
+		require.EqualExportedValues(t, []*store.Task{task}, page)
 		return err
 	})
 	require.ErrorIs(t, db.Change(t.Context(), func(tx *store.Tx) error {

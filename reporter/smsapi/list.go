@@ -95,11 +95,14 @@ type ListedTask struct {
 	SourceServer         *ListedSource   `json:"source_server"` // may be nil
 	EnterpriseProjectID  string          `json:"enterprise_project_id,omitempty"`
 	TargetServer         *ListedTarget   `json:"target_server"`
-	LogCollectStatus     string          `json:"log_collect_status"` // INIT, UPLOADING, UPLOAD_FAIL, UPLOADED
+	LogCollectStatus     LogStatus       `json:"log_collect_status"`
 	CloneServer          *CloneServer    `json:"clone_server,omitempty"`
 	Syncing              bool            `json:"syncing,omitempty"`
 	NetworkCheckInfo     *NetworkCheck   `json:"network_check_info,omitempty"`
 	SpecialConfig        []Config        `json:"special_config,omitempty"`
+	Usage
+	NeedMigrationTest bool   `json:"need_migration_test,omitempty"`
+	SubtaskInfo       string `json:"subtask_info,omitempty"` // the current subtask and its progress
 }
 
 // ListedSubtask is one subtask of a ListedTask.

@@ -18,12 +18,7 @@ type Progress struct {
 	CompressRate   float64     `json:"compress_rate" rule:"max=10000"`              // percent of the original size left
 	RemainTime     *int64      `json:"remain_time,omitempty" rule:"max=2147483647"` // seconds; nil while unknown
 
-	TotalCPUUsage     float64 `json:"total_cpu_usage,omitempty" rule:"max=100"` // percent
-	AgentCPUUsage     float64 `json:"agent_cpu_usage,omitempty" rule:"max=100"` // percent
-	TotalMemUsage     float64 `json:"total_mem_usage,omitempty"`                // MB
-	AgentMemUsage     float64 `json:"agent_mem_usage,omitempty"`                // MB
-	TotalDiskIO       float64 `json:"total_disk_io,omitempty"`                  // Mbit/s
-	AgentDiskIO       float64 `json:"agent_disk_io,omitempty"`                  // Mbit/s
-	NeedMigrationTest bool    `json:"need_migration_test,omitempty"`
-	AgentTime         string  `json:"agent_time,omitempty"` // the agent's clock
+	Usage
+	NeedMigrationTest bool   `json:"need_migration_test,omitempty"`
+	AgentTime         string `json:"agent_time,omitempty"` // the agent's clock
 }

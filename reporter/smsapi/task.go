@@ -39,6 +39,19 @@ type Task struct {
 	TargetSnapshotID     string        `json:"target_snapshot_id,omitempty"`
 	CloneServer          *CloneServer  `json:"clone_server"`
 	NetworkCheckInfo     *NetworkCheck `json:"network_check_info,omitempty"`
+	Usage
+	NeedMigrationTest bool   `json:"need_migration_test,omitempty"`
+	SubtaskInfo       string `json:"subtask_info,omitempty"` // the current subtask and its progress
+}
+
+// Usage is how busy source and agent are, as the agent last said. The vendor's SDK has it; the documents do not.
+type Usage struct {
+	TotalCPU    float64 `json:"total_cpu_usage,omitempty" rule:"max=100"` // percent
+	AgentCPU    float64 `json:"agent_cpu_usage,omitempty" rule:"max=100"` // percent
+	TotalMemory float64 `json:"total_mem_usage,omitempty"`                // MB
+	AgentMemory float64 `json:"agent_mem_usage,omitempty"`                // MB
+	TotalDiskIO float64 `json:"total_disk_io,omitempty"`                  // Mbit/s
+	AgentDiskIO float64 `json:"agent_disk_io,omitempty"`                  // Mbit/s
 }
 
 // Subtask is one subtask of a Task. Times are Unix milliseconds.
@@ -116,21 +129,21 @@ type CloneServer struct {
 	VMID       string `json:"vm_id"`
 	Name       string `json:"name"`
 	CloneError string `json:"clone_error,omitempty"`
-	CloneState string `json:"clone_state,omitempty"`
-	ErrorMsg   string `json:"error_msg,omitempty"`
+	CloneState string `json:"clone_state,omitempty" rule:"enum=|NOT_READY|READY|PREPARING|CREATING|ERROR|FINISHED"`
+	ErrorMsg   string `json:"error_msg,omitempty" rule:"max=1024"`
 }
 
-// NetworkCheck is the result of a network measurement. Delay and jitter are milliseconds, the speed Mbit/s, the rest percent.
+// NetworkCheck is the result of a network measurement, the body of POST /v3/{task_id}/update-network-check-info. Delay and jitter are milliseconds, the speed Mbit/s, the rest percent.
 type NetworkCheck struct {
 	DomainConnectivity      bool    `json:"domain_connectivity"`
 	DestinationConnectivity bool    `json:"destination_connectivity"`
-	NetworkDelay            float64 `json:"network_delay"`
-	NetworkJitter           float64 `json:"network_jitter"`
-	MigrationSpeed          float64 `json:"migration_speed"`
-	LossPercentage          float64 `json:"loss_percentage"`
-	CPUUsage                float64 `json:"cpu_usage"`
-	MemUsage                float64 `json:"mem_usage"`
-	EvaluationResult        string  `json:"evaluation_result"`
+	NetworkDelay            float64 `json:"network_delay" rule:"required,max=10000"`
+	NetworkJitter           float64 `json:"network_jitter" rule:"required,max=10000"`
+	MigrationSpeed          float64 `json:"migration_speed" rule:"required,max=10000"`
+	LossPercentage          float64 `json:"loss_percentage" rule:"required,max=100"`
+	CPUUsage                float64 `json:"cpu_usage" rule:"required,max=100"`
+	MemUsage                float64 `json:"mem_usage" rule:"required,max=100"`
+	EvaluationResult        string  `json:"evaluation_result" rule:"required,min=6,max=8"` // no document names the values
 }
 
 // BtrfsNames names the Btrfs filesystems of a target. It is sent as a list of strings and read as strings or as objects
