@@ -60,6 +60,7 @@ type Config struct {
 	Log        *slog.Logger
 
 	Details     Details                // asked with each task; nil: tasks have no options and one limit
+	Again       bool                   // a finished task is to be brought in step once more, also one that the journal does not know
 	SourceState func(smsapi.CopyState) // told of each state the source gets into; may be nil
 	ReportEvery time.Duration          // between interim reports; 0 means 5 s
 	FlushWithin time.Duration          // how long the end of a task waits for its last reports; 0 means 5 s

@@ -25,6 +25,10 @@ import (
 //	POST /limit       {"limit":"25MiB"}
 //	POST /cutover     the last sync pass, then the end
 //	POST /stop        end the task so that it can be resumed
+//	GET  /agent       an AgentStatus                     (these four: an agent only)
+//	POST /pause       stop what runs, and run nothing more
+//	POST /resume
+//	POST /log-level   {"level":"debug"}
 //	GET  /goroutines  every stack, as text
 //	GET  /debug/pprof/…
 //
@@ -100,6 +104,9 @@ func controlRoutes(c Controls) http.Handler {
 	})
 	mux.HandleFunc("POST /cutover", func(w http.ResponseWriter, _ *http.Request) { controlResult(w, c.Cutover()) })
 	mux.HandleFunc("POST /stop", func(w http.ResponseWriter, _ *http.Request) { controlResult(w, c.Stop()) })
+	if d, ok := c.(AgentControls); ok {
+		agentRoutes(mux, d)
+	}
 	mux.HandleFunc("GET /goroutines", func(w http.ResponseWriter, _ *http.Request) {
 		stacks := make([]byte, maxAnswerBody)
 		w.Write(stacks[:runtime.Stack(stacks, true)]) //nolint:errcheck // the client is gone
@@ -181,7 +188,7 @@ func (c *ControlClient) call(ctx context.Context, method, path string, in, out a
 	response, err := c.http.Do(request)
 	if err != nil {
 		return fault.Operator("FERRY-NOT-RUNNING", "start it, or name its state directory with --state",
-			fmt.Errorf("no migration runs with this state directory: %w", err))
+			fmt.Errorf("no migration or agent runs with this state directory: %w", err))
 	}
 	defer response.Body.Close()
 	answer := json.NewDecoder(io.LimitReader(response.Body, maxAnswerBody))

@@ -33,6 +33,7 @@ type journalFile struct {
 	Done    []string    `json:"done"` // names of subtasks
 	Spec    smsapi.Task `json:"spec"` // what the controller last showed
 
+	Again      bool                 `json:"again,omitempty"` // this is a run after one that was finished
 	Continuous bool                 `json:"continuous,omitempty"`
 	Settings   []smsapi.Config      `json:"settings,omitempty"`
 	Windows    []smsapi.LimitWindow `json:"windows,omitempty"`
@@ -124,4 +125,30 @@ func journalled(dir string, spec smsapi.CreateTaskRequest) string {
 		}
 	}
 	return ""
+}
+
+// journalState returns the state that the journal of a task tells, "" if there is none that can be read.
+func journalState(dir, task string) State {
+	var found journalFile
+	text, err := os.ReadFile(filepath.Join(dir, "tasks", task+".json"))
+	if err != nil || json.Unmarshal(text, &found) != nil {
+		return ""
+	}
+	return found.State
+}
+
+// forgetJournal removes the journal of a task.
+func forgetJournal(dir, task string) error {
+	if err := os.Remove(filepath.Join(dir, "tasks", task+".json")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("forget the task: %w", err)
+	}
+	return nil
+}
+
+// forgetJournals removes all journals below dir.
+func forgetJournals(dir string) error {
+	if err := os.RemoveAll(filepath.Join(dir, "tasks")); err != nil {
+		return fmt.Errorf("forget all tasks: %w", err)
+	}
+	return nil
 }

@@ -32,6 +32,10 @@ type Files struct {
 	Cutover  <-chan struct{}
 	// Quiet runs the last pass between the hooks of the operator.
 	Quiet func(ctx context.Context, pass func() error) error
+	// Strict makes a pass that verification found wanting an error: see Differences.
+	Strict bool
+	// Before is called before each pass, to settle what it leaves out; may be nil.
+	Before func() error
 	// Ended is told of each pass, last saying that no other follows.
 	Ended func(p Pass, last bool)
 
@@ -74,7 +78,7 @@ func (r *replicate) Run(ctx context.Context, _ *Task) error {
 			return err
 		}
 		r.files.Ended(p, false)
-		return nil
+		return r.files.judge(p)
 	}
 	var p Pass
 	err := r.files.quietly(ctx, func() (err error) {
@@ -83,13 +87,27 @@ func (r *replicate) Run(ctx context.Context, _ *Task) error {
 	})
 	if err == nil {
 		r.files.Ended(p, true)
+		err = r.files.judge(p)
 	}
 	return err
+}
+
+// judge returns an error for a pass that is not good enough.
+func (f *Files) judge(p Pass) error {
+	if f.Strict && p.Differences > 0 {
+		return Differences(p.Differences, p.Differ)
+	}
+	return nil
 }
 
 // pass brings the target in step once.
 func (r *replicate) pass(ctx context.Context, last bool) (Pass, error) {
 	began := time.Now()
+	if r.files.Before != nil {
+		if err := r.files.Before(); err != nil {
+			return Pass{}, err
+		}
+	}
 	r.mu.Lock()
 	r.done, r.start = transfer.Progress{}, r.files.Counters.Total()
 	start := r.start

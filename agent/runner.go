@@ -20,6 +20,10 @@ import (
 // ErrStopped is the cause to cancel Run's context with when somebody stops a task. Any other cancel counts as a stop too.
 var ErrStopped = fmt.Errorf("the task was stopped: %w", context.Canceled)
 
+// ErrSuspended is the cause to cancel Run's context with when the process ends and will resume the task by itself: nothing is
+// reported then, as after a crash.
+var ErrSuspended = fmt.Errorf("the agent ends; the task goes on when it starts again: %w", context.Canceled)
+
 // Runner runs tasks, one at a time.
 type Runner struct {
 	cfg Config
@@ -159,10 +163,14 @@ type taskRun struct {
 func (r *taskRun) all(ctx context.Context) error {
 	err := r.journal.update(func(f *journalFile) {
 		f.Spec, f.Continuous, f.Settings, f.Windows = r.task.Spec, r.task.Continuous, r.task.Settings, r.task.Windows
-		if f.State == Done {
-			f.Done = nil
+		switch f.State {
+		case Done:
+			f.Done, f.Again = nil, true
+		default:
+			f.Again = f.Again || r.cfg.Again
 		}
 	})
+	r.task.Again = r.journal.data.Again
 	if err != nil {
 		return r.end(report.Report{}, err)
 	}
@@ -244,6 +252,9 @@ func (r *taskRun) attempts(ctx context.Context, s Subtask, m *meter) error {
 
 // end reports and journals that err ended the task, and returns err. rep is what was reported last.
 func (r *taskRun) end(rep report.Report, err error) error {
+	if errors.Is(err, ErrSuspended) {
+		return err
+	}
 	event := Fail
 	rep.Task, rep.State = r.task.ID, report.Failed
 	rep.Error, rep.Code, rep.Remedy = err.Error(), fault.CodeOf(err), fault.RemedyOf(err)

@@ -1,0 +1,6 @@
+//go:build !linux && !windows
+
+package agent
+
+// setPriority does nothing.
+func setPriority(int) {}
