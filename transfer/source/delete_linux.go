@@ -24,6 +24,9 @@ func (p *pass) deletes(ctx context.Context) error {
 		return err
 	}
 	defer h.close()
+	if p.nothingAbsent(h) {
+		return nil
+	}
 	p.count.enter("delete")
 	gone, err := p.plannedDeletes(ctx, h)
 	if err != nil || gone == 0 {
@@ -50,6 +53,11 @@ func (p *pass) deletes(ctx context.Context) error {
 		return err
 	}
 	return t.send()
+}
+
+// nothingAbsent reports whether the walk met all that the target has, so that nobody needs to look for what it did not meet.
+func (p *pass) nothingAbsent(h *held) bool {
+	return !p.unclean && len(h.readers) == 1 && !p.lacks.Load() && !p.rec.dropped
 }
 
 // plannedDeletes returns how many entries are to be deleted, once the guard has agreed, and writes what stays to the leftovers.

@@ -137,6 +137,9 @@ func (p *pass) touch(dir []byte) {
 func (p *pass) directories(ctx context.Context) error {
 	p.count.enter("directories")
 	p.rec.raise()
+	if p.untouched() {
+		return nil
+	}
 	t := p.newTail()
 	t.chain = true
 	var stack []*file.Entry
@@ -177,6 +180,9 @@ func (p *pass) directories(ctx context.Context) error {
 	return t.send()
 }
 
+// untouched reports whether the pass sent nothing yet, so that no directory can have changed by it.
+func (p *pass) untouched() bool { return !p.allDirs && !p.rec.news && len(p.rec.touched) == 0 }
+
 func (p *pass) directory(t *tail, d *file.Entry) error {
 	if d.Xattr.Known() {
 		x, err := p.dirXattrs(d.Path)
@@ -205,6 +211,9 @@ func (p *pass) verify(ctx context.Context, all bool) error {
 	p.count.enter("verify")
 	if err := p.s.flush(p.rec.raise()); err != nil {
 		return err
+	}
+	if !all && p.untouched() {
+		return nil
 	}
 	t := p.newTail()
 	digests := make([]byte, batchBytes/64)

@@ -7,6 +7,7 @@ import (
 	"hash/maphash"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -39,9 +40,10 @@ type pass struct {
 	unclean     bool // the target may hold more than the base says
 
 	rec     *recorder
-	written string // path of the manifest that the pass writes
-	last    bool   // no pass follows to catch up with what changed meanwhile
-	mute    bool   // nothing is sent: the manifest is all that is wanted
+	written string      // path of the manifest that the pass writes
+	last    bool        // no pass follows to catch up with what changed meanwhile
+	mute    bool        // nothing is sent: the manifest is all that is wanted
+	lacks   atomic.Bool // the base has an entry that was not met on the source
 	effort  *effort
 	jobs    chan *job
 	free    chan *job

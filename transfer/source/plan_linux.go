@@ -17,6 +17,7 @@ type planner struct {
 	p      *pass
 	ctx    context.Context
 	base   *manifest.Cursor // nil if there is none
+	met    bool             // the current entry of base is on the source, or counts as such
 	second *manifest.Cursor // for looking elsewhere in the base
 	inodes *manifest.Inodes // of the base, made when first needed
 	links  map[linkKey]*linkGroup
@@ -55,6 +56,12 @@ func (pl *planner) run() error {
 		}
 	}
 	pl.finishLarge()
+	if err := pl.advance(); err != nil {
+		return err
+	}
+	if pl.base != nil && pl.base.Current() != nil {
+		pl.p.lacks.Store(true)
+	}
 	return pl.flush()
 }
 
@@ -79,10 +86,15 @@ func (pl *planner) hand(j *job) error {
 	}
 }
 
+// advance leaves the current entry of the base behind.
 func (pl *planner) advance() error {
 	if pl.base == nil {
 		return nil
 	}
+	if !pl.met && pl.base.Current() != nil {
+		pl.p.lacks.Store(true)
+	}
+	pl.met = false
 	return pl.base.Advance()
 }
 
@@ -98,12 +110,13 @@ func (pl *planner) seek(path []byte) (*file.Entry, error) {
 		}
 		c := file.ComparePath(e.Path, path)
 		if c == 0 {
+			pl.met = true
 			return e, nil
 		}
 		if c > 0 {
 			return nil, nil
 		}
-		if err := pl.base.Advance(); err != nil {
+		if err := pl.advance(); err != nil {
 			return nil, err
 		}
 	}
@@ -190,6 +203,7 @@ func (pl *planner) carry(path []byte, self bool) error {
 				return err
 			}
 		}
+		pl.met = true
 		if err := pl.advance(); err != nil {
 			return err
 		}

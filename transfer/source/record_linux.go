@@ -20,6 +20,8 @@ type recorder struct {
 	seq   uint64 // last frame
 	fence uint64 // all frames after this one wait for it
 
+	news    bool              // something of an entry was sent
+	dropped bool              // an entry that was planned is not there any more
 	sent    func(path []byte) // told of every entry of which something is sent; may be nil
 	relinks int64
 	touched map[uint64]struct{} // hashes of directories whose entries changed; nil if all are sent anyway
@@ -84,9 +86,14 @@ func (r *recorder) append(j *job) error {
 	}
 	for i := range j.items {
 		it := &j.items[i]
-		if it.act == actEnd || it.drop {
+		if it.act == actEnd {
 			continue
 		}
+		if it.drop {
+			r.dropped = true
+			continue
+		}
+		r.news = r.news || it.State&file.StateSent != 0
 		if it.act == actBegin {
 			it.large.begin = r.seq
 		}
