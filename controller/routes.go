@@ -43,9 +43,8 @@ const (
 	largeBody = 8 << 20 // disks and volumes of a server
 )
 
-// routes is the table. Each family adds its own list, beside its handlers: taskRoutes in tasks.go; sourceRoutes, templateRoutes …
-// in files of theirs.
-var routes = slices.Concat(taskRoutes, identityRoutes)
+// routes is the table. Each family has its own list, beside its handlers.
+var routes = slices.Concat(taskRoutes, identityRoutes, sourceRoutes, projectRoutes, templateRoutes, serviceRoutes)
 
 // handler serves the table, and what is beside the API.
 func (s *Server) handler() http.Handler {

@@ -87,9 +87,15 @@ func (t *Tx) SaveSource(s *Source) error {
 	return nil
 }
 
-// SawSource keeps that an agent was heard of at now, its first word if the one before came earlier than silence.
+// SourceSeen returns when the agent of a source was last heard of, or ErrNotFound.
+func (t *Tx) SourceSeen(id string) (seen int64, err error) {
+	err = t.one("SELECT seen FROM sources WHERE id = ?", id)(&seen)
+	return seen, err
+}
+
+// SawSource keeps that an agent was heard of at now, its first word if the one before did not come after silence.
 func (t *Tx) SawSource(id string, now, silence int64) error {
-	return t.changed("UPDATE sources SET since = CASE WHEN seen < ? THEN ? ELSE since END, seen = ? WHERE id = ?", silence, now, now, id)
+	return t.changed("UPDATE sources SET since = CASE WHEN seen <= ? THEN ? ELSE since END, seen = ? WHERE id = ?", silence, now, now, id)
 }
 
 // DeleteSource forgets a source with its tasks, or returns ErrNotFound.
@@ -98,14 +104,14 @@ func (t *Tx) DeleteSource(id string) error {
 		return fmt.Errorf("source %s: %w", id, err)
 	}
 	var failed error
-	for _, table := range []string{"source_macs", "tasks"} {
+	for _, table := range []string{"source_macs", "source_owners", "commands", "tasks"} {
 		_, err := t.exec("DELETE FROM "+table+" WHERE source_id = ?", id)
 		failed = errors.Join(failed, err)
 	}
 	return failed
 }
 
-// SourceFilter is which sources are asked for. Connected means heard of since Silence.
+// SourceFilter is which sources are asked for. Connected means heard of after Silence.
 type SourceFilter struct {
 	smsapi.SourceQuery
 	Silence int64
@@ -145,9 +151,9 @@ func sourceConditions(f SourceFilter) (where string, args []any) {
 		}
 	}
 	if f.Connected != nil {
-		compare := " < ?"
+		compare := " <= ?"
 		if *f.Connected {
-			compare = " >= ?"
+			compare = " > ?"
 		}
 		where += " AND seen" + compare
 		args = append(args, f.Silence)

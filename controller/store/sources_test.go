@@ -148,7 +148,7 @@ func testSourceFilters(t *testing.T, db *store.DB) {
 	} {
 		c.query.Limit = 10
 		view(t, db, func(tx *store.Tx) error {
-			page, count, err := tx.Sources(store.SourceFilter{SourceQuery: c.query, Silence: 3})
+			page, count, err := tx.Sources(store.SourceFilter{SourceQuery: c.query, Silence: 2})
 			var got []string
 			for _, s := range page {
 				got = append(got, s.ID)
@@ -162,7 +162,7 @@ func testSourceFilters(t *testing.T, db *store.DB) {
 
 func testHeard(t *testing.T, db *store.DB) {
 	addSource(t, db, newSource("a")) // heard of at 4, since 5
-	for _, c := range []struct{ now, silence, since int64 }{{10, 4, 5}, {20, 11, 20}, {30, 20, 20}} {
+	for _, c := range []struct{ now, silence, since int64 }{{10, 3, 5}, {20, 10, 20}, {30, 19, 20}} {
 		change(t, db, func(tx *store.Tx) error { return tx.SawSource("a", c.now, c.silence) })
 		view(t, db, func(tx *store.Tx) error {
 			s, err := tx.Source("a")

@@ -82,6 +82,17 @@ func (t *Tx) DeleteTemplate(id string) error {
 	return nil
 }
 
+// UsesTemplate reports whether a task of a source that a user owns makes its target, or a clone of it, from a template.
+func (t *Tx) UsesTemplate(template, user string) (used bool, err error) {
+	err = t.each(func(row scan) error {
+		var r smsapi.CreateTaskRequest
+		err := row(document{&r})
+		used = used || r.VMTemplateID == template || r.CloneVMTemplateID == template
+		return err
+	}, "SELECT tasks.request FROM tasks JOIN source_owners ON source_owners.source_id = tasks.source_id WHERE source_owners.user_id = ?", user)
+	return used, err
+}
+
 func scanTemplate(row scan) (m Template, err error) {
 	return m, row(&m.ID, document{&m.Body}, &m.Password)
 }
