@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,14 +20,15 @@ import (
 // is as secret as the control plane itself.
 const databaseInBackup = "controller.db"
 
-var keysInBackup = []string{sealingFileName, keyFileName}
+var namesInBackup = []string{databaseInBackup, keyFileName, sealingFileName}
 
 // maxKey is the largest key file that is believed, bytes.
 const maxKey = 64 << 10
 
-// Backup writes a consistent copy of an SQLite store and its keys to the new file path, with mode 0600. The control plane may run.
+// Backup writes a consistent copy of an SQLite store and its keys, which lie beside keyFile, to the new file path, with mode 0600.
+// The control plane may run.
 // Errors: FERRY-BACKUP-POSTGRES for a store elsewhere.
-func Backup(ctx context.Context, address, path string) (err error) {
+func Backup(ctx context.Context, address, keyFile, path string) error {
 	database, err := sqliteFile(address)
 	if err != nil {
 		return err
@@ -43,9 +45,7 @@ func Backup(ctx context.Context, address, path string) (err error) {
 	if err := store.CopySQLite(ctx, database, files[0]); err != nil {
 		return err
 	}
-	for _, name := range keysInBackup {
-		files = append(files, filepath.Join(filepath.Dir(database), name))
-	}
+	files = append(files, keyFile, filepath.Join(filepath.Dir(keyFile), sealingFileName))
 	archive := filepath.Join(scratch, "backup.tar")
 	if err := writeArchive(archive, files); err != nil {
 		return fmt.Errorf("backup: %w", err)
@@ -60,8 +60,8 @@ func writeArchive(path string, files []string) error {
 	}
 	defer out.Close()
 	w := tar.NewWriter(out)
-	for _, file := range files {
-		if err := addFile(w, file); err != nil {
+	for i, file := range files {
+		if err := addFile(w, file, namesInBackup[i]); err != nil {
 			return err
 		}
 	}
@@ -71,7 +71,7 @@ func writeArchive(path string, files []string) error {
 	return out.Sync()
 }
 
-func addFile(w *tar.Writer, path string) error {
+func addFile(w *tar.Writer, path, name string) error {
 	in, err := os.Open(path)
 	if err != nil {
 		return err
@@ -81,7 +81,7 @@ func addFile(w *tar.Writer, path string) error {
 	if err != nil {
 		return err
 	}
-	header := &tar.Header{Name: filepath.Base(path), Mode: 0o600, Size: info.Size(), ModTime: info.ModTime(), Format: tar.FormatPAX}
+	header := &tar.Header{Name: name, Mode: 0o600, Size: info.Size(), ModTime: info.ModTime(), Format: tar.FormatPAX}
 	if err := w.WriteHeader(header); err != nil {
 		return err
 	}
@@ -89,10 +89,10 @@ func addFile(w *tar.Writer, path string) error {
 	return err
 }
 
-// Restore puts an SQLite store and its keys back from the backup at path. All of it is read and checked before anything is replaced;
+// Restore puts an SQLite store and its keys, beside keyFile, back from the backup at path. All of it is read and checked before anything is replaced;
 // the database comes last, so that a restore that was cut off is done again. A store that exists is replaced only with overwrite, and
 // not while a control plane uses it. Errors: FERRY-BACKUP, FERRY-DATABASE, FERRY-STORE-EXISTS, FERRY-CONTROLLER-RUNNING.
-func Restore(ctx context.Context, address, path string, overwrite bool) error {
+func Restore(ctx context.Context, address, keyFile, path string, overwrite bool) error {
 	database, err := sqliteFile(address)
 	if err != nil {
 		return err
@@ -100,8 +100,7 @@ func Restore(ctx context.Context, address, path string, overwrite bool) error {
 	if _, err := os.Lstat(database); err == nil && !overwrite {
 		return fault.Operator("FERRY-STORE-EXISTS", "name another one with --store, or replace it with --overwrite", fmt.Errorf("%s exists", database))
 	}
-	dir := filepath.Dir(database)
-	scratch, err := os.MkdirTemp(dir, ".ferry-restore-*")
+	scratch, err := os.MkdirTemp(filepath.Dir(database), ".ferry-restore-*")
 	if err != nil {
 		return fmt.Errorf("restore: %w", err)
 	}
@@ -116,8 +115,12 @@ func Restore(ctx context.Context, address, path string, overwrite bool) error {
 	if err := store.RetireSQLite(ctx, database); err != nil {
 		return err
 	}
-	for _, name := range keysInBackup {
-		if err := durable.Rename(filepath.Join(scratch, name), filepath.Join(dir, name)); err != nil {
+	for name, path := range map[string]string{keyFileName: keyFile, sealingFileName: filepath.Join(filepath.Dir(keyFile), sealingFileName)} {
+		text, err := os.ReadFile(filepath.Join(scratch, name))
+		if err == nil {
+			err = durable.WriteFile(path, text, 0o600)
+		}
+		if err != nil {
 			return fmt.Errorf("restore: %w", err)
 		}
 	}
@@ -131,10 +134,7 @@ func readArchive(path, dir string) error {
 		return err
 	}
 	defer in.Close()
-	missing := map[string]int64{databaseInBackup: 1 << 62} // name to largest size
-	for _, name := range keysInBackup {
-		missing[name] = maxKey
-	}
+	missing := map[string]int64{databaseInBackup: math.MaxInt64, keyFileName: maxKey, sealingFileName: maxKey} // name to largest size
 	for archive := tar.NewReader(in); ; {
 		header, err := archive.Next()
 		if errors.Is(err, io.EOF) {
@@ -177,7 +177,7 @@ func sqliteFile(address string) (string, error) {
 	}
 	if strings.HasPrefix(address, "postgres") {
 		return "", fault.Operator("FERRY-BACKUP-POSTGRES",
-			"use pg_dump and pg_restore for the database, and keep "+strings.Join(keysInBackup, " and ")+" of one controller with the dump",
+			"use pg_dump and pg_restore for the database, and keep "+sealingFileName+" of one controller with the dump",
 			errors.New("a PostgreSQL store is backed up with the tools of PostgreSQL"))
 	}
 	return "", fault.Operator("FERRY-STORE", "give it as sqlite:FILE", errors.New("the store is not an SQLite file"))

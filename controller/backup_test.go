@@ -32,7 +32,7 @@ func TestBackup(t *testing.T) {
 		}
 	})
 	file := filepath.Join(elsewhere, "backup.tar")
-	err := controller.Backup(t.Context(), "sqlite:"+filepath.Join(dir, "controller.db"), file)
+	err := controller.Backup(t.Context(), "sqlite:"+filepath.Join(dir, "controller.db"), p.KeyFile(), file)
 	close(stop)
 	writer.Wait()
 	require.NoError(t, err)
@@ -44,22 +44,24 @@ func TestBackup(t *testing.T) {
 	require.Empty(t, left)
 
 	restored := t.TempDir()
-	address := "sqlite:" + filepath.Join(restored, "controller.db")
-	require.NoError(t, controller.Restore(t.Context(), address, file, false))
+	address, keyFile := "sqlite:"+filepath.Join(restored, "controller.db"), filepath.Join(restored, "keys.json")
+	require.NoError(t, controller.Restore(t.Context(), address, keyFile, file, false))
+	require.NoError(t, os.Rename(keyFile, filepath.Join(restored, "admin-key.json")))
 	again := startPlane(t, restored)
 	require.Equal(t, p.Key(), again.Key())
 	require.Equal(t, before, again.show(before).ID)
 
-	require.Equal(t, "FERRY-BACKUP", fault.CodeOf(controller.Backup(t.Context(), address, file)), "no backup is replaced")
-	require.Equal(t, "FERRY-STORE-EXISTS", fault.CodeOf(controller.Restore(t.Context(), address, file, false)))
-	require.Equal(t, "FERRY-CONTROLLER-RUNNING", fault.CodeOf(controller.Restore(t.Context(), address, file, true)))
+	require.Equal(t, "FERRY-BACKUP", fault.CodeOf(controller.Backup(t.Context(), address, keyFile, file)), "no backup is replaced")
+	require.Equal(t, "FERRY-STORE-EXISTS", fault.CodeOf(controller.Restore(t.Context(), address, keyFile, file, false)))
+	require.Equal(t, "FERRY-CONTROLLER-RUNNING", fault.CodeOf(controller.Restore(t.Context(), address, keyFile, file, true)))
 	require.Equal(t, before, again.show(before).ID, "a refused restore changes nothing")
-	require.Equal(t, "FERRY-BACKUP-POSTGRES", fault.CodeOf(controller.Backup(t.Context(), "postgres://x/y", file+"2")))
+	require.Equal(t, "FERRY-BACKUP-POSTGRES", fault.CodeOf(controller.Backup(t.Context(), "postgres://x/y", keyFile, file+"2")))
 }
 
 func TestRestoreReplaces(t *testing.T) {
 	dir := t.TempDir()
 	address, file := "sqlite:"+filepath.Join(dir, "controller.db"), filepath.Join(t.TempDir(), "backup.tar")
+	keyFile := filepath.Join(dir, "admin-key.json")
 	run := func(do func(s *controller.Server)) {
 		s, err := controller.Start(t.Context(), controller.Config{Store: address})
 		require.NoError(t, err)
@@ -67,15 +69,15 @@ func TestRestoreReplaces(t *testing.T) {
 		require.NoError(t, s.Close())
 	}
 	run(func(*controller.Server) {})
-	require.NoError(t, controller.Backup(t.Context(), address, file))
-	key, err := controller.ReadKey(filepath.Join(dir, "admin-key.json"))
+	require.NoError(t, controller.Backup(t.Context(), address, keyFile, file))
+	key, err := controller.ReadKey(keyFile)
 	require.NoError(t, err)
 
 	// What came after the backup, and even a database that is damaged, gives way.
-	require.NoError(t, os.Remove(filepath.Join(dir, "admin-key.json")))
+	require.NoError(t, os.Remove(keyFile))
 	run(func(s *controller.Server) { require.NotEqual(t, key, s.Key()) })
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "controller.db"), []byte("no database"), 0o600))
-	require.NoError(t, controller.Restore(t.Context(), address, file, true))
+	require.NoError(t, controller.Restore(t.Context(), address, keyFile, file, true))
 	run(func(s *controller.Server) { require.Equal(t, key, s.Key()) })
 }
 
@@ -101,7 +103,7 @@ func TestRestoreRefuses(t *testing.T) {
 		"none":    {filepath.Join(dir, "none"), "FERRY-BACKUP"},
 		"damaged": {archive("controller.db", "sealing.key", "admin-key.json"), "FERRY-DATABASE"},
 	} {
-		err := controller.Restore(t.Context(), "sqlite:"+filepath.Join(dir, "controller.db"), refused.file, false)
+		err := controller.Restore(t.Context(), "sqlite:"+filepath.Join(dir, "controller.db"), filepath.Join(dir, "key"), refused.file, false)
 		require.Equal(t, refused.code, fault.CodeOf(err), "%s: %v", name, err)
 	}
 	left, err := os.ReadDir(dir)

@@ -32,6 +32,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -215,7 +216,7 @@ func (s *Server) listen(ctx context.Context, address string, secure certificates
 	return nil
 }
 
-// URL returns the address that clients use, for example http://127.0.0.1:8899. One that listens everywhere names the host.
+// URL returns the address that clients use, for example http://127.0.0.1:8899; one of this host's if it listens on all of them.
 func (s *Server) URL() string {
 	scheme := "http://"
 	if s.secure {
@@ -223,11 +224,29 @@ func (s *Server) URL() string {
 	}
 	address := s.listener.Addr().String()
 	if tcp, ok := s.listener.Addr().(*net.TCPAddr); ok && tcp.IP.IsUnspecified() {
-		if name, err := os.Hostname(); err == nil {
-			address = net.JoinHostPort(name, fmt.Sprint(tcp.Port))
-		}
+		address = net.JoinHostPort(hostAddress(), strconv.Itoa(tcp.Port))
 	}
 	return scheme + address
+}
+
+// hostAddress returns an address of this host that others may reach, else loopback.
+func hostAddress() string {
+	address := "127.0.0.1"
+	addresses, err := net.InterfaceAddrs()
+	if err != nil {
+		return address
+	}
+	for _, a := range addresses {
+		network, ok := a.(*net.IPNet)
+		switch {
+		case !ok || !network.IP.IsGlobalUnicast():
+		case network.IP.To4() != nil:
+			return network.IP.String()
+		case address == "127.0.0.1":
+			address = network.IP.String()
+		}
+	}
+	return address
 }
 
 // Key returns the admin key.

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"os"
@@ -19,11 +21,14 @@ const (
 	envSecretKey = "CLOUD_SDK_SK"
 )
 
+// envCAFile names a PEM file with the authority of the controller.
+const envCAFile = "FERRY_CA_FILE"
+
 // connect returns a client of a controller: the one at url, else the one that the state directory records. When that one no longer
 // runs, a short-lived one serves what the directory's database holds. Call close when done.
 func connect(ctx context.Context, url, state string) (client *reporter.Client, close func(), err error) {
 	if url != "" {
-		client, err = reporter.NewClient(url, smsapi.Key{AccessKey: os.Getenv(envAccessKey), SecretKey: os.Getenv(envSecretKey)})
+		client, err = openClient(url, smsapi.Key{AccessKey: os.Getenv(envAccessKey), SecretKey: os.Getenv(envSecretKey)}, "")
 		if err != nil {
 			return nil, nil, err
 		}
@@ -54,7 +59,7 @@ func recorded(ctx context.Context, record controllerRecord) (*reporter.Client, e
 			return nil, err
 		}
 	}
-	client, err := reporter.NewClient(record.URL, key)
+	client, err := openClient(record.URL, key, record.CAFile)
 	if err != nil {
 		return nil, err
 	}
@@ -63,6 +68,25 @@ func recorded(ctx context.Context, record controllerRecord) (*reporter.Client, e
 		return nil, err
 	}
 	return client, nil
+}
+
+// openClient returns a client that trusts the authority in caFile, else in FERRY_CA_FILE, else those of the system.
+func openClient(url string, key smsapi.Key, caFile string) (*reporter.Client, error) {
+	if caFile = cmp.Or(caFile, os.Getenv(envCAFile)); caFile == "" {
+		return reporter.NewClient(url, key)
+	}
+	text, err := os.ReadFile(caFile)
+	authorities := x509.NewCertPool()
+	if err == nil && !authorities.AppendCertsFromPEM(text) {
+		err = fmt.Errorf("%s holds no certificate", caFile)
+	}
+	if err != nil {
+		return nil, fault.Operator("FERRY-CA-FILE", "name the ca.pem of the controller", fmt.Errorf("authority: %w", err))
+	}
+	if key.AccessKey == "" || key.SecretKey == "" {
+		return reporter.NewClient(url, key) // says what is missing
+	}
+	return reporter.Open(reporter.Options{Endpoint: url, Auth: &reporter.KeyAuth{Key: key}, CAs: authorities})
 }
 
 // history serves the database of a state directory to this process.

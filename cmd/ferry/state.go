@@ -46,6 +46,7 @@ func makeStateDir(given string) (string, error) {
 type controllerRecord struct {
 	URL          string `json:"url"`
 	AdminKeyFile string `json:"admin_key_file,omitempty"` // empty means CLOUD_SDK_AK and CLOUD_SDK_SK
+	CAFile       string `json:"ca_file,omitempty"`        // whom to trust for TLS; empty means FERRY_CA_FILE, then the system
 }
 
 // write records the controller in dir.
