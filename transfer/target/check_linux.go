@@ -66,7 +66,7 @@ func (a *applier) check(op *file.Op) error {
 	if op.First == 0 {
 		a.checkStat(want, have)
 	}
-	return a.checkInside(d, op, place)
+	return a.checkInside(d, op, have.Size, place)
 }
 
 func (a *applier) differ(field, want, got string) {
@@ -131,7 +131,7 @@ func (a *applier) checkLink(op *file.Op, have *file.Entry, place file.Place) err
 }
 
 // checkInside compares what needs the entry opened: attributes, flags, project id, content.
-func (a *applier) checkInside(d *dir, op *file.Op, place file.Place) error {
+func (a *applier) checkInside(d *dir, op *file.Op, size int64, place file.Place) error {
 	want := &op.Entry
 	fd := -1
 	switch want.Kind {
@@ -166,7 +166,7 @@ func (a *applier) checkInside(d *dir, op *file.Op, place file.Place) error {
 	}
 	switch want.Kind {
 	case file.KindRegular:
-		return a.checkContent(op, fd)
+		return a.checkContent(op, fd, size, place.Alloc)
 	case file.KindSymlink:
 		return a.checkSymlink(d, op)
 	}
@@ -246,54 +246,4 @@ func (a *applier) checkSymlink(d *dir, op *file.Op) error {
 		a.differ(fieldContent, fmt.Sprintf("a link with digest %x", op.Entry.Digest), fmt.Sprintf("%q", a.data[:n]))
 	}
 	return nil
-}
-
-// checkContent compares a small file with its digest, or a run of chunks of a larger one with theirs.
-func (a *applier) checkContent(op *file.Op, fd int) error {
-	digests := op.Digests
-	if op.Entry.Size <= chunk.Size {
-		if !op.Entry.Digest.Known() {
-			return nil
-		}
-		digests = op.Entry.Digest[:]
-	}
-	off := op.First * chunk.Size
-	length := int64(len(digests)/chunk.DigestSize) * chunk.Size
-	if err := unix.Fadvise(fd, off, length, unix.FADV_DONTNEED); err != nil && fatal(err) {
-		return failure("check", a.fullPath(op.Name), err)
-	}
-	if a.data == nil {
-		a.data = make([]byte, dataSize)
-	}
-	for len(digests) > 0 {
-		if a.tree.closing.Load() {
-			return errClosed
-		}
-		want := min(int64(len(digests)/chunk.DigestSize)*chunk.Size, op.Entry.Size-off, dataSize)
-		n, err := preadAll(fd, a.data[:max(want, 0)], off)
-		if err != nil {
-			return failure("read back", a.fullPath(op.Name), err)
-		}
-		for data := a.data[:n]; len(digests) > 0; {
-			part := data[:min(len(data), chunk.Size)]
-			if got, ok := sameChunk(part, chunk.Digest(digests[:chunk.DigestSize])); !ok {
-				a.differ(fieldContent, fmt.Sprintf("digest %x of the chunk at %d", digests[:chunk.DigestSize], off), fmt.Sprintf("%x", got))
-				return nil
-			}
-			digests, data, off = digests[chunk.DigestSize:], data[len(part):], off+chunk.Size
-			if len(data) == 0 {
-				break
-			}
-		}
-	}
-	return nil
-}
-
-// sameChunk compares content read back with its digest: a hole reads as zeroes, and what the source could not read has none.
-func sameChunk(data []byte, want chunk.Digest) (got chunk.Digest, same bool) {
-	if !want.Known() || want == chunk.Hole && chunk.IsZero(data) {
-		return want, true
-	}
-	got = chunk.Sum(data)
-	return got, got == want
 }

@@ -1,7 +1,9 @@
 package target
 
 import (
+	"bytes"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -62,10 +64,10 @@ func TestCheckFindsDifferences(t *testing.T) {
 
 func TestList(t *testing.T) {
 	root := lab(t, "xfs")
-	shell(t, root, `mkdir -p a/b; echo small > a/f; ln -s dest a/l; dd if=/dev/urandom of=a/b/big bs=100000 count=5 status=none; setfattr -n user.x -v 1 a/f; chattr +d a/b`)
+	shell(t, root, `mkdir -p a/b; echo small > a/f; ln -s dest a/l; dd if=/dev/urandom of=a/b/big bs=100000 count=5 status=none; dd if=/dev/urandom of=a/b/sparse bs=64K seek=100000 count=1 status=none; truncate -s +1T a/b/sparse; setfattr -n user.x -v 1 a/f; chattr +d a/b`)
 	tree := openTree(t, root)
 	var paths []string
-	runs := 0
+	runs, empty := 0, int64(0)
 	err := tree.List(t.Context(), ListOptions{Content: true}, func(e *file.Entry) error {
 		paths = append(paths, string(e.Path))
 		switch string(e.Path) {
@@ -84,6 +86,10 @@ func TestList(t *testing.T) {
 		}
 		return nil
 	}, func(first int64, digests []byte) error {
+		if paths[len(paths)-1] == "a/b/sparse" {
+			empty += int64(bytes.Count(digests, chunk.Hole[:]))
+			return nil
+		}
 		data, err := os.ReadFile(filepath.Join(root, "a/b/big"))
 		for i := range len(digests) / chunk.DigestSize {
 			off := (int(first) + i) * chunk.Size
@@ -95,8 +101,8 @@ func TestList(t *testing.T) {
 		}
 		return err
 	})
-	if err != nil || strings.Join(paths, " ") != " a a/b a/b/big a/f a/l" || runs != 8 {
-		t.Errorf("%q, %d chunks, %v", paths, runs, err)
+	if err != nil || strings.Join(paths, " ") != " a a/b a/b/big a/b/sparse a/f a/l" || runs != 8 || empty != 100_000+1<<40/chunk.Size {
+		t.Errorf("%q, %d chunks, %d empty ones, %v", paths, runs, empty, err)
 	}
 }
 
@@ -162,6 +168,88 @@ func TestGroupOfDirectory(t *testing.T) {
 				if err := unix.Stat(filepath.Join(root, "d", name), &st); err != nil || st.Gid != gid {
 					t.Errorf("group %d, want %d, %v", st.Gid, gid, err)
 				}
+			}
+		})
+	}
+}
+
+// bytesRead is what this process has read from files so far.
+func bytesRead(t testing.TB) (n int64) {
+	t.Helper()
+	text, err := os.ReadFile("/proc/self/io")
+	if err != nil {
+		t.Skip("the kernel counts no reads:", err)
+	}
+	if _, err := fmt.Sscanf(string(text), "rchar: %d", &n); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// sparse is what a source says of a file: what is not in want is a hole.
+type sparse struct {
+	size int64
+	want map[int64]chunk.Digest // by chunk
+}
+
+// check has tree compare the chunks from first up to end and returns what differs in the content of f.
+func (s *sparse) check(t testing.TB, tree *Tree, first, end int64) (differs []string) {
+	t.Helper()
+	const most = 1 << 20 / chunk.DigestSize
+	e := file.Entry{Meta: own(file.KindRegular, 0o644)}
+	e.Size = s.size
+	r := &recorder{}
+	for ; first < end; first += most {
+		digests := bytes.Repeat(chunk.Hole[:], int(min(most, end-first)))
+		for i, d := range s.want {
+			if at := (i - first) * chunk.DigestSize; at >= 0 && at < int64(len(digests)) {
+				copy(digests[at:], d[:])
+			}
+		}
+		if err := tree.Apply(file.AppendCheck(file.AppendDir(nil, nil), []byte("f"), &e, first, digests), r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return slices.DeleteFunc(r.differs, func(d string) bool { return !strings.Contains(d, "content") })
+}
+
+// A hole is compared without reading it, and what is wrong in one, or beside it, is found all the same.
+func TestCheckOfHoles(t *testing.T) {
+	for _, fs := range []string{"xfs", "btrfs", "tmpfs"} {
+		t.Run(fs, func(t *testing.T) {
+			root := lab(t, fs)
+			shell(t, root, `dd if=/dev/zero of=f bs=64K count=1 status=none; printf data | dd of=f bs=1 seek=700G conv=notrunc status=none; truncate -s 1T f; truncate -s +1000 f`)
+			tree := openTree(t, root)
+			content := make([]byte, chunk.Size)
+			zero := chunk.Sum(content)
+			copy(content, "data")
+			const data, last = 700 << 30 / chunk.Size, 1 << 40 / chunk.Size
+			s := &sparse{size: 1<<40 + 1000}
+			s.want = map[int64]chunk.Digest{0: zero, 5: {}, data: chunk.Sum(content), data + 1: zero, last: chunk.Sum(make([]byte, 1000))}
+			before := bytesRead(t)
+			if d := s.check(t, tree, 0, last+1); len(d) > 0 {
+				t.Errorf("it found %q", d)
+			}
+			if n := bytesRead(t) - before; n > 8<<20 {
+				t.Errorf("%d bytes were read to compare 64 KiB and a few", n)
+			}
+			for what, wrong := range map[string]map[int64]chunk.Digest{
+				"data instead of a hole":      {data - 9: chunk.Sum(content)},
+				"data instead of a last hole": {last: chunk.Sum(content[:1000])},
+				"zeroes of another length":    {last: zero},
+				"zeroes instead of data":      {data: zero},
+				"a hole instead of data":      {data: chunk.Hole},
+				"other data":                  {data: chunk.Sum([]byte("other"))},
+			} {
+				c := &sparse{size: s.size, want: maps.Clone(s.want)}
+				maps.Copy(c.want, wrong)
+				if d := append(c.check(t, tree, data-10, data+10), c.check(t, tree, last-10, last+1)...); len(d) != 1 {
+					t.Errorf("%s: it found %q", what, d)
+				}
+			}
+			shell(t, root, `printf x | dd of=f bs=1 seek=900G conv=notrunc status=none`)
+			if d := s.check(t, tree, 899<<30/chunk.Size, 901<<30/chunk.Size); len(d) != 1 || !strings.Contains(d[0], fmt.Sprint(900<<30)) {
+				t.Errorf("a byte in a hole: it found %q", d)
 			}
 		})
 	}

@@ -156,7 +156,7 @@ func (l *treeLister) room() {
 	}
 }
 
-// digest yields e with the digest of its content, or followed by those of its chunks, a run for each buffer.
+// digest yields e with the digest of its content, or followed by those of its chunks, a run for each buffer. Holes are not read.
 func (l *treeLister) digest(fd int, e *file.Entry) error {
 	l.room()
 	if e.Size <= chunk.Size {
@@ -171,8 +171,21 @@ func (l *treeLister) digest(fd int, e *file.Entry) error {
 	if err := l.entry(e); err != nil {
 		return err
 	}
-	for off := int64(0); off < size; off += dataSize {
-		n, err := preadAll(fd, l.buf[:min(dataSize, size-off)], off)
+	for off, hole := int64(0), int64(0); off < size; {
+		if off >= hole {
+			data, end, e := nextData(fd, off, size)
+			if e != 0 {
+				return e
+			}
+			empty, err := l.holes(off/chunk.Size, data/chunk.Size)
+			if err != nil {
+				return err
+			}
+			off, hole = off+empty*chunk.Size, end
+			continue
+		}
+		length := min(dataSize, chunk.Count(hole)*chunk.Size-off)
+		n, err := preadAll(fd, l.buf[:min(length, size-off)], off)
 		if err != nil {
 			return err
 		}
@@ -184,6 +197,17 @@ func (l *treeLister) digest(fd int, e *file.Entry) error {
 		if err := l.run(off/chunk.Size, l.digests); err != nil {
 			return err
 		}
+		off += length
 	}
 	return nil
+}
+
+// holes yields the chunks from first up to end as holes, and returns how many they are.
+func (l *treeLister) holes(first, end int64) (n int64, err error) {
+	for at := first; at < end && err == nil; {
+		run := holes[:min(end-at, int64(len(holes)/chunk.DigestSize))*chunk.DigestSize]
+		err = l.run(at, run)
+		at += int64(len(run) / chunk.DigestSize)
+	}
+	return max(end-first, 0), err
 }
