@@ -1,0 +1,211 @@
+package allocmap
+
+import (
+	"context"
+	"encoding/binary"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// loops attaches images to loop devices, as a filesystem on several devices is found by the kernel only when it has them all.
+func loops(t testing.TB, images []string) (devices []string) {
+	for _, image := range images {
+		dev := strings.TrimSpace(run(t, "losetup", "--find", "--show", image))
+		t.Cleanup(func() {
+			run(t, "losetup", "-d", dev)
+		})
+		devices = append(devices, dev)
+	}
+	return devices
+}
+
+// onLoops calls f with devices of images, which are gone afterwards: two filesystems with one identity must not be seen at once.
+func onLoops(t *testing.T, name string, images []string, f func(t *testing.T, devices []string)) {
+	require.True(t, t.Run(name, func(t *testing.T) {
+		devices := loops(t, images)
+		f(t, devices)
+		run(t, append([]string{"btrfs", "device", "scan", "--forget"}, devices...)...)
+	}))
+}
+
+func btrfsOptions(devices []string) string {
+	options := "x-test"
+	for _, d := range devices {
+		options += ",device=" + d
+	}
+	return strings.TrimPrefix(options, "x-test,")
+}
+
+// btrfsUsed returns what the block groups count, each copy on its own.
+func btrfsUsed(t testing.TB, dev string) (n int64) {
+	copies := map[string]int64{"single": 1, "DUP": 2, "RAID0": 1, "RAID1": 2, "RAID10": 2, "RAID1C3": 3, "RAID1C4": 4}
+	for _, m := range regexp.MustCompile(`block group used (\d+) .* flags ([A-Z0-9a-z|]+)`).FindAllStringSubmatch(run(t, "btrfs", "inspect-internal", "dump-tree", dev), -1) {
+		used, err := strconv.ParseInt(m[1], 10, 64)
+		require.NoError(t, err)
+		profile := m[2][strings.LastIndex(m[2], "|")+1:]
+		n += used * max(copies[profile], 1)
+	}
+	return n
+}
+
+// TestBtrfs copies only what the map says of aged filesystems on one and on several devices; btrfs check with all data, every
+// file's content judge. partclone does not: its map of Btrfs (0.3.23) lacks second copies of metadata.
+func TestBtrfs(t *testing.T) {
+	needRoot(t)
+	need(t, "mkfs.btrfs", "btrfs", "mount", "losetup")
+	for _, c := range []struct {
+		name, options string
+		devices       int
+		size          int64
+	}{
+		{"single", "-d single -m dup", 1, 160 * mib},
+		{"mixed", "-M", 1, 80 * mib},
+		{"old", "-d single -m single -n 4096 -O ^skinny-metadata,^extref,^no-holes -R ^free-space-tree", 1, 160 * mib},
+		{"two devices", "-d single -m raid1 --csum xxhash", 2, 128 * mib},
+		{"raid0", "-d raid0 -m raid1", 3, 128 * mib},
+		{"raid10", "-d raid10 -m raid10 --csum sha256 -n 65536", 4, 128 * mib},
+		{"raid1c3", "-d raid1c3 -m raid1c3", 3, 128 * mib},
+		{"raid5", "-d raid5 -m raid5", 3, 128 * mib},
+		{"raid6", "-d raid6 -m raid6", 4, 128 * mib},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var images []string
+			for range c.devices {
+				images = append(images, garbage(t, c.size))
+			}
+			var want map[string]string
+			used := int64(0)
+			onLoops(t, "make", images, func(t *testing.T, devices []string) {
+				run(t, append(append([]string{"mkfs.btrfs", "-q", "-f", "-K"}, strings.Fields(c.options)...), devices...)...)
+				mounted(t, devices[0], btrfsOptions(devices), func(dir string) {
+					run(t, "btrfs", "subvolume", "create", filepath.Join(dir, "sub"))
+					age(t, filepath.Join(dir, "sub"), 100)
+					run(t, "btrfs", "subvolume", "snapshot", filepath.Join(dir, "sub"), filepath.Join(dir, "snapshot"))
+					age(t, filepath.Join(dir, "sub"), 110)
+					want = hashes(t, dir)
+				})
+				used = btrfsUsed(t, devices[0])
+			})
+			maps := scannedWell(t, images...)
+			total := int64(0)
+			var copies []string
+			for i, m := range maps {
+				require.Equal(t, "btrfs", m.Volumes[0].Type)
+				total += m.Volumes[0].Used
+				copies = append(copies, copied(t, images[i], m))
+			}
+			parity := int64(0)
+			if strings.HasPrefix(c.name, "raid5") || strings.HasPrefix(c.name, "raid6") {
+				parity = int64(c.devices) * c.size // whole rows: only what is lost is looked for
+			}
+			near(t, used, total, int64(c.devices)*btrfsReserved+int64(c.devices)*8*kib+parity)
+			onLoops(t, "judge", copies, func(t *testing.T, devices []string) {
+				run(t, append([]string{"btrfs", "device", "scan"}, devices...)...)
+				run(t, "btrfs", "check", "--readonly", "--check-data-csum", devices[0])
+				mounted(t, devices[0], "ro,"+btrfsOptions(devices), func(dir string) { require.Equal(t, want, hashes(t, dir)) })
+			})
+			if c.devices > 1 {
+				rebuilt(t, c.name, copies, want)
+				for _, m := range scanned(t, images[0]) {
+					if c.name != "raid1c3" && c.name != "two devices" { // its metadata is complete on each
+						require.NotEmpty(t, m.Volumes[0].Whole, "a device alone")
+					}
+				}
+			}
+		})
+	}
+}
+
+// rebuilt loses the first device of a copy with parity or copies: what was free must not matter for what is rebuilt.
+func rebuilt(t *testing.T, name string, copies []string, want map[string]string) {
+	if name == "raid0" || name == "two devices" {
+		return
+	}
+	onLoops(t, "rebuild", copies[1:], func(t *testing.T, devices []string) {
+		run(t, append([]string{"btrfs", "device", "scan"}, devices...)...)
+		mounted(t, devices[0], "ro,degraded,"+btrfsOptions(devices), func(dir string) { require.Equal(t, want, hashes(t, dir)) })
+	})
+}
+
+// TestBtrfsFrozen maps a filesystem that was written to and synced file by file: while it is frozen the map is exact; before, its log
+// has blocks that no tree lists, and chunks are taken as a whole.
+func TestBtrfsFrozen(t *testing.T) {
+	needRoot(t)
+	need(t, "mkfs.btrfs", "mount")
+	image := garbage(t, 160*mib)
+	run(t, "mkfs.btrfs", "-q", "-f", "-K", "-m", "single", image)
+	mounted(t, image, "loop,commit=300", func(dir string) {
+		age(t, dir, 60)
+		run(t, "sync", "-f", dir)
+		f, err := os.Create(filepath.Join(dir, "logged"))
+		require.NoError(t, err)
+		for range 3 {
+			_, err = f.Write(make([]byte, 64*kib))
+			require.NoError(t, err)
+			require.NoError(t, f.Sync())
+		}
+		require.NoError(t, f.Close())
+		m := scanned(t, image)[0]
+		require.Contains(t, strings.Join(m.Volumes[0].Notes, ""), "log was not replayed")
+		frozen(t, dir, func() {
+			m := scannedWell(t, image)[0]
+			require.Less(t, m.Volumes[0].Used, int64(100*mib))
+			to := copied(t, image, m)
+			run(t, "btrfs", "check", "--readonly", "--check-data-csum", "--force", to)
+		})
+	})
+}
+
+// TestBtrfsDoubt has filesystems that cannot be believed.
+func TestBtrfsDoubt(t *testing.T) {
+	need(t, "mkfs.btrfs")
+	for _, c := range []struct {
+		at   int64
+		data []byte
+		sum  bool // put the checksum of the superblock right
+		why  string
+	}{
+		{64*kib + 0x48, []byte{0xff}, false, "checksum"},
+		{64*kib + 0xBC + 3, []byte{0x80}, true, "incompat 0x80000000"},
+		{64*kib + 0xB4 + 3, []byte{0x80}, true, "compat 0x80000000"},
+		{64*kib + 0x38 + 7, []byte{0x80}, true, "unknown flags"},
+		{64*kib + 0x48, []byte{0xff}, true, "no sound copy"},
+		{64*kib + 0xD1 + 5, []byte{1}, true, "of the device, which has"},
+		{64*kib + 0xC9, []byte{0}, true, "in the place of another"},
+	} {
+		image := blank(t, 128*mib)
+		run(t, "mkfs.btrfs", "-q", "-f", image)
+		scannedWell(t, image)
+		f, err := os.OpenFile(image, os.O_RDWR, 0)
+		require.NoError(t, err)
+		_, err = f.WriteAt(c.data, c.at)
+		require.NoError(t, err)
+		if c.sum {
+			b := make([]byte, 4096)
+			_, err = f.ReadAt(b, 64*kib)
+			require.NoError(t, err)
+			_, err = f.WriteAt(binary.LittleEndian.AppendUint32(nil, crc32c(b[32:])), 64*kib)
+			require.NoError(t, err)
+		}
+		f.Close()
+		v := scanned(t, image)[0].Volumes[0]
+		require.Contains(t, v.Whole, c.why)
+	}
+	image := blank(t, 128*mib)
+	run(t, "mkfs.btrfs", "-q", "-f", image)
+	for _, m := range scanned(t, image, image) {
+		require.Contains(t, m.Volumes[0].Whole, "twice")
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	_, err := Scan(ctx, device(t, image))
+	require.ErrorIs(t, err, context.Canceled)
+}
+
+func crc32c(b []byte) uint32 { return ^rawCRC(^uint32(0), b) }
