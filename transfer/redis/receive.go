@@ -77,6 +77,8 @@ func (s *receiver) receive(ctx context.Context, healthy func()) error {
 		select {
 		case s.queue <- b:
 		case <-ctx.Done():
+			at := s.at
+			s.received.Store(&at)
 			return context.Cause(ctx)
 		}
 		s.at = b.at

@@ -188,3 +188,9 @@ func (i *instance) listen() string {
 	i.do("CONFIG SET port " + port)
 	return port
 }
+
+// eventuallyWithin is eventually for what takes long when FERRY_SOAK asks for more.
+func eventuallyWithin(t testing.TB, ok func() bool) {
+	t.Helper()
+	require.Eventually(t, ok, 10*time.Minute, 20*time.Millisecond)
+}
