@@ -193,7 +193,7 @@ func TestRefusals(t *testing.T) {
 	p.refused(404, smsapi.CodeNotFound, "PUT", "/v3/tasks/nobody/progress", example(t, "progress_request.json"))
 	p.refused(400, smsapi.CodeSubtaskName, "PUT", "/v3/tasks/"+id+"/progress",
 		bytes.Replace(example(t, "progress_request.json"), []byte("ATTACH"), []byte("DETACH"), 1))
-	p.refused(404, smsapi.CodeNotFound, "DELETE", "/v3/tasks/"+id, nil)
+	p.refused(404, smsapi.CodeNotFound, "DELETE", "/v3/tasks/nobody", nil)
 	p.refused(404, smsapi.CodeNotFound, "GET", "/v3/dances", nil)
 	p.refused(400, smsapi.CodeInvalid, "GET", "/v3/tasks?limit=201", nil)
 	p.refused(400, smsapi.CodeInvalid, "GET", "/v3/tasks?state=DANCING", nil)

@@ -1,36 +1,35 @@
 package controller
 
 import (
-	"strconv"
+	"cmp"
+	"fmt"
 	"time"
 
 	"github.com/ferry-migrate/ferry/controller/store"
 	"github.com/ferry-migrate/ferry/reporter/smsapi"
 )
 
-// connectedFor is how long after its last report an agent counts as connected.
+// connectedFor is how long after its last word an agent counts as connected.
 const connectedFor = time.Minute
 
 // maxPriority is the highest priority that the API shows; it accepts higher ones.
 const maxPriority = 2
 
-// showTask returns the answer of GET /v3/tasks/{task_id}.
-func showTask(t *store.Task, now time.Time) smsapi.Task {
+// shownTask returns the answer of GET /v3/tasks/{task_id}. source is nil if it is not registered.
+func shownTask(t *store.Task, source *store.Source, now time.Time) smsapi.Task {
 	r := t.Request
-	connected := t.Reported != nil && now.Sub(time.UnixMilli(*t.Reported)) < connectedFor
+	there := connected(t, source, now)
 	view := smsapi.Task{
 		ID: t.ID, Name: r.Name, Type: r.Type, OSType: r.OSType, State: t.State,
 		EstimateCompleteTime: estimateComplete(t), CreateDate: t.Created, StartDate: t.Started, FinishDate: t.Finished,
-		Priority: min(r.Priority, maxPriority), SpeedLimit: r.SpeedLimit, MigrateSpeed: t.Speed, CompressRate: t.CompressRate,
+		Priority: min(r.Priority, maxPriority), SpeedLimit: limitNow(t, now), MigrateSpeed: t.Speed, CompressRate: t.CompressRate,
 		StartTargetServer: r.StartTargetServer, ErrorJSON: t.ErrorJSON, TotalTime: totalTime(t, now),
-		RemainSeconds: t.RemainSeconds, Connected: &connected, MigrationIP: optional(r.MigrationIP),
+		RemainSeconds: t.RemainSeconds, Connected: &there, MigrationIP: optional(r.MigrationIP),
 		EnterpriseProjectID: r.EnterpriseProjectID, VMTemplateID: optional(r.VMTemplateID),
 		RegionName: r.RegionName, RegionID: r.RegionID, ProjectName: r.ProjectName, ProjectID: r.ProjectID,
-		Subtasks: []smsapi.Subtask{}, TargetServer: targetServer(t),
-		SourceServer: &smsapi.SourceServer{
-			ID: r.SourceServer.ID, OSType: r.OSType,
-			State: sourceStates[t.State].state, MigrationCycle: sourceStates[t.State].cycle,
-		},
+		Subtasks: []smsapi.Subtask{}, SourceServer: sourceOf(t, source), TargetServer: targetServer(t),
+		TargetSnapshotID: t.Detail.SnapshotIDs, CloneServer: t.Detail.Clone, NetworkCheckInfo: t.Detail.Network,
+		Usage: t.Detail.Usage, NeedMigrationTest: r.NeedMigrationTest, SubtaskInfo: subtaskInfo(t),
 	}
 	for _, s := range t.Subtasks {
 		view.Subtasks = append(view.Subtasks, smsapi.Subtask{
@@ -41,19 +40,22 @@ func showTask(t *store.Task, now time.Time) smsapi.Task {
 	return view
 }
 
-// listedTask returns one item of the answer of GET /v3/tasks.
-func listedTask(t *store.Task, now time.Time) smsapi.ListedTask {
+// listedTask returns one item of the answer of GET /v3/tasks. source is nil if it is not registered.
+func listedTask(t *store.Task, source *store.Source, now time.Time) smsapi.ListedTask {
 	r := t.Request
+	from, to := sourceOf(t, source), targetServer(t)
 	view := smsapi.ListedTask{
 		ID: t.ID, Name: r.Name, Type: r.Type, OSType: r.OSType, State: t.State,
 		EstimateCompleteTime: estimateComplete(t), CreateDate: t.Created,
-		Priority: min(r.Priority, maxPriority), SpeedLimit: r.SpeedLimit, MigrateSpeed: t.Speed, CompressRate: t.CompressRate,
+		Priority: min(r.Priority, maxPriority), SpeedLimit: limitNow(t, now), MigrateSpeed: t.Speed, CompressRate: t.CompressRate,
 		StartTargetServer: r.StartTargetServer, ErrorJSON: t.ErrorJSON, TotalTime: totalTime(t, now), MigrationIP: r.MigrationIP,
-		EnterpriseProjectID: r.EnterpriseProjectID, LogCollectStatus: "INIT", Syncing: r.Syncing,
-		SourceServer: &smsapi.ListedSource{ID: r.SourceServer.ID, OSType: r.OSType, State: sourceStates[t.State].state},
-		TargetServer: &smsapi.ListedTarget{
-			ID: t.TargetID, VMID: r.TargetServer.VMID, Name: r.TargetServer.Name, IP: optional(r.MigrationIP), OSType: r.OSType,
+		EnterpriseProjectID: r.EnterpriseProjectID, LogCollectStatus: logStatus(t), Syncing: r.Syncing,
+		SourceServer: &smsapi.ListedSource{
+			ID: from.ID, IP: from.IP, Name: from.Name, OSType: from.OSType, OSVersion: from.OSVersion, OEMSystem: from.OEMSystem, State: from.State,
 		},
+		TargetServer: &smsapi.ListedTarget{ID: to.ID, VMID: to.VMID, Name: to.Name, IP: to.IP, OSType: to.OSType, OSVersion: to.OSVersion},
+		CloneServer:  t.Detail.Clone, NetworkCheckInfo: t.Detail.Network, SpecialConfig: t.Detail.Settings,
+		Usage: t.Detail.Usage, NeedMigrationTest: r.NeedMigrationTest, SubtaskInfo: subtaskInfo(t),
 	}
 	for _, s := range t.Subtasks {
 		view.Subtasks = append(view.Subtasks, smsapi.ListedSubtask{
@@ -63,37 +65,87 @@ func listedTask(t *store.Task, now time.Time) smsapi.ListedTask {
 	return view
 }
 
-// targetServer returns the target as the agent is shown it: what the task was created with, completed.
-func targetServer(t *store.Task) *smsapi.TargetServer {
-	r := t.Request.TargetServer
-	view := &smsapi.TargetServer{
-		ID: t.TargetID, VMID: r.VMID, Name: r.Name, IP: optional(t.Request.MigrationIP), OSType: t.Request.OSType,
-		Disks: []smsapi.TargetDisk{}, VolumeGroups: append([]smsapi.VolumeGroup{}, r.VolumeGroups...),
+// connected reports whether the agent of a task was heard of lately.
+func connected(t *store.Task, source *store.Source, now time.Time) bool {
+	heard := int64(0)
+	if t.Reported != nil {
+		heard = *t.Reported
 	}
+	if source != nil {
+		heard = max(heard, source.Seen)
+	}
+	return now.Sub(time.UnixMilli(heard)) < connectedFor
+}
+
+// sourceOf returns the source of a task. One that is not registered is where its task puts it. While the launch of the target is
+// ordered the source shows it, whatever it still does: that is how its agent learns of it.
+func sourceOf(t *store.Task, source *store.Source) *smsapi.SourceServer {
+	view := &smsapi.SourceServer{ID: t.Request.SourceServer.ID, OSType: t.Request.OSType}
+	if source != nil {
+		view.IP, view.Name, view.OSType = cmp.Or(source.Info.IP, source.Info.IPv6), source.Name, source.Info.OSType
+		view.OSVersion, view.OEMSystem = source.Info.OSVersion, source.Info.OEMSystem
+		view.State, view.MigrationCycle = string(source.State), string(source.Cycle)
+	} else {
+		at := follow(t.State, place{smsapi.SourceReplicate, cycleOf(t)})
+		view.State, view.MigrationCycle = string(at.state), string(at.cycle)
+	}
+	if t.Detail.Launching && working(t.State) {
+		view.State, view.MigrationCycle = string(smsapi.SourceCutovering), string(smsapi.CycleCutovering)
+	}
+	return view
+}
+
+// cycleOf returns how far a source must be that never said so.
+func cycleOf(t *store.Task) smsapi.MigrationCycle {
+	switch {
+	case t.State == smsapi.StateReady:
+		return smsapi.CycleSetting
+	case resumed(t) == smsapi.StateSyncing:
+		return smsapi.CycleSyncing
+	default:
+		return smsapi.CycleReplicating
+	}
+}
+
+// targetServer returns the target as the agent is shown it: what the task was created with, completed by what the agent made.
+func targetServer(t *store.Task) *smsapi.TargetServer {
+	r, u := t.Request.TargetServer, t.Detail.Target
+	view := &smsapi.TargetServer{
+		ID: t.TargetID, VMID: r.VMID, Name: r.Name, IP: optional(t.Request.MigrationIP), OSType: t.Request.OSType, OSVersion: u.OSVersion,
+		SystemDir: u.SystemDir, Disks: targetDisks(t), VolumeGroups: append([]smsapi.VolumeGroup{}, r.VolumeGroups...),
+		ImageDiskID:          optional(cmp.Or(t.Detail.ImageDiskID, deref(u.ImageDiskID))),
+		CutoveredSnapshotIDs: optional(cmp.Or(t.Detail.CutoveredSnapshotIDs, deref(u.CutoveredSnapshotIDs))),
+	}
+	set(&view.VMID, u.VMID)
+	set(&view.Name, u.Name)
+	set(&view.OSType, u.OSType)
+	keep(&view.IP, u.IP)
+	keepList(&view.VolumeGroups, u.VolumeGroups)
 	if t.Request.OSType == smsapi.Linux {
+		filesystems := r.BtrfsList
+		keepList(&filesystems, u.BtrfsList)
 		view.BtrfsList = smsapi.BtrfsNames{}
-		for _, fs := range r.BtrfsList {
+		for _, fs := range filesystems {
 			view.BtrfsList = append(view.BtrfsList, fs.Name)
 		}
 	}
-	id := t.Number << 20 // a body has fewer disks and partitions than that
-	for i, d := range r.Disks {
-		id++
-		disk := smsapi.TargetDisk{
-			ID: id, Name: d.Name, DiskID: d.DiskID, Size: d.Size, UsedSize: d.UsedSize,
-			DeviceUse: d.DeviceUse, OSDisk: d.DeviceUse != smsapi.UseNormal, DiskIndex: strconv.Itoa(i),
-			PhysicalVolumes: []smsapi.TargetPhysicalVolume{},
-		}
-		for _, v := range d.PhysicalVolumes {
-			id++
-			disk.PhysicalVolumes = append(disk.PhysicalVolumes, smsapi.TargetPhysicalVolume{
-				ID: id, UUID: v.UUID, Index: v.Index, Name: v.Name, DeviceUse: v.DeviceUse, FileSystem: v.FileSystem,
-				MountPoint: optional(v.MountPoint), Size: v.Size, UsedSize: v.UsedSize, FreeSize: max(v.Size-v.UsedSize, 0),
-			})
-		}
-		view.Disks = append(view.Disks, disk)
-	}
 	return view
+}
+
+// limitNow returns the limit of a task at this time of day, in Mbit/s; 0 is none.
+func limitNow(t *store.Task, now time.Time) int {
+	w, _ := limitsOf(t).At(now)
+	return w.Speed
+}
+
+// subtaskInfo returns the current subtask and how far it is; empty while none runs.
+func subtaskInfo(t *store.Task) string {
+	for _, s := range t.Subtasks {
+		if s.Started != nil && s.Ended == nil {
+			return fmt.Sprintf("%s %d%%", s.Name, s.Progress)
+		}
+	}
+	return ""
 }
 
 // estimateComplete returns when the task will be done, nil while nobody can tell.
@@ -114,7 +166,7 @@ func totalTime(t *store.Task, now time.Time) int64 {
 	switch {
 	case t.Finished != nil:
 		end = *t.Finished
-	case ended(t.State):
+	case ended(t.State) && t.Reported != nil:
 		end = *t.Reported
 	}
 	return max(end-*t.Started, 0)
@@ -126,4 +178,12 @@ func optional(s string) *string {
 		return nil
 	}
 	return &s
+}
+
+// deref returns "" for nil.
+func deref(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
 }

@@ -47,6 +47,7 @@ type Detail struct {
 	Cleared   bool `json:"cleared,omitempty"`   // its snapshots are gone: no pass can follow
 
 	Limits    []smsapi.LimitWindow `json:"limits,omitempty"`
+	Settings  []smsapi.Config      `json:"settings,omitempty"`   // one of each key
 	OverSpeed int                  `json:"over_speed,omitempty"` // reports in a row above the limit and its threshold
 
 	Clone   *smsapi.CloneServer        `json:"clone,omitempty"`
@@ -68,7 +69,6 @@ type Detail struct {
 type Log struct {
 	Status   smsapi.LogStatus `json:"status,omitempty"`
 	Bucket   string           `json:"bucket,omitempty"`
-	Object   string           `json:"object,omitempty"`
 	Expire   int64            `json:"expire,omitempty"`   // seconds; 0 if nobody said
 	Uploaded *int64           `json:"uploaded,omitempty"` // nil until it is
 }
@@ -112,7 +112,16 @@ func (t *Tx) Task(id string) (*Task, error) {
 
 // Tasks returns one page of the tasks that match, newest first, and how many match in all.
 func (t *Tx) Tasks(q smsapi.TaskQuery) (page []*Task, count int, err error) {
+	return t.OwnTasks(q, "")
+}
+
+// OwnTasks is Tasks for the sources that a user owns; an empty one owns all.
+func (t *Tx) OwnTasks(q smsapi.TaskQuery, owner string) (page []*Task, count int, err error) {
 	where, args := taskConditions(q)
+	if owner != "" {
+		where += " AND source_id IN (SELECT source_id FROM source_owners WHERE user_id = ?)"
+		args = append(args, owner)
+	}
 	if err := t.one("SELECT count(*) FROM tasks"+where, args...)(&count); err != nil {
 		return nil, 0, fmt.Errorf("count tasks: %w", err)
 	}

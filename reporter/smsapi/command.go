@@ -9,7 +9,7 @@ import (
 // CommandName says what the service asks of an agent.
 type CommandName string
 
-// The commands that an agent may be told: the union of what the documents of all years list. The last three only say how the
+// The commands that an agent may be told: the union of what the documents of all years list, and two that they lack. The last three only say how the
 // task stands; they ask for nothing and are not answered.
 const (
 	CommandStart       CommandName = "START"      // run the subtasks from the first unfinished one
@@ -21,6 +21,9 @@ const (
 	CommandUploadLog   CommandName = "UPLOAD_LOG"
 	CommandResetLogACL CommandName = "RSET_LOG_ACL" // sic
 
+	CommandNetworkCheck CommandName = "NETWORK_CHECK"        // measure the way to the target; Ferry's own
+	CommandRollback     CommandName = "SYNC_FAILED_ROLLBACK" // roll a failed sync back; Ferry's own
+
 	TaskNotStarted  CommandName = "TASK_NOT_STARTED"
 	TaskHasStopped  CommandName = "TASK_HAS_STOPPED"
 	TaskHasFinished CommandName = "TASK_HAS_FINISHED"
@@ -28,6 +31,7 @@ const (
 
 var commandNames = []CommandName{
 	CommandStart, CommandStop, CommandSync, CommandSkip, CommandPremigrate, CommandDelete, CommandUploadLog, CommandResetLogACL,
+	CommandNetworkCheck, CommandRollback,
 }
 
 // Known reports whether an agent answers the command.

@@ -32,6 +32,9 @@ type CreateTaskRequest struct {
 	NeedMigrationTest    bool    `json:"need_migration_test,omitempty"`
 }
 
+// check refuses a name that the service does not take.
+func (r *CreateTaskRequest) check() error { return CheckTaskName(r.Name) }
+
 // CreateTaskResponse is the answer of POST /v3/tasks.
 type CreateTaskResponse struct {
 	ID string `json:"id"`

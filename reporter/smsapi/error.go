@@ -9,17 +9,22 @@ import (
 
 // Error codes. The SMS and APIGW ones are the service's; the service documents none for the FERRY ones.
 const (
-	CodeSubtaskName  = "SMS.6004"   // no such subtask name
-	CodeCommand      = "SMS.6021"   // a result for another command than the one that was sent
-	CodeResult       = "SMS.6022"   // a result that is neither success nor fail
-	CodeTaskName     = "SMS.7711"   // a task name with other than letters, digits, '_' and '-'
-	CodeForbidden    = "SMS.9004"   // the caller is known and may not do this
-	CodeUnauthorized = "APIGW.0301" // signature missing or wrong
-	CodeThrottled    = "APIGW.0308" // too many requests
-	CodeInvalid      = "FERRY.0400" // a field is missing, of the wrong type or out of range
-	CodeNotFound     = "FERRY.0404" // no such task or path
-	CodeTooLarge     = "FERRY.0413" // body too large
-	CodeInternal     = "FERRY.0500" // the control plane failed
+	CodeNotStoppable   = "SMS.1038"   // only a running task can be paused; this one and the next two are from the old list
+	CodeNotStartable   = "SMS.1039"   // only a task that is ready, paused or failed can be started
+	CodeNotRestartable = "SMS.1040"   // only a finished task can be run again
+	CodeSubtaskName    = "SMS.6004"   // no such subtask name
+	CodeCommand        = "SMS.6021"   // a result for another command than the one that was sent
+	CodeResult         = "SMS.6022"   // a result that is neither success nor fail
+	CodeTaskName       = "SMS.7711"   // a task name with other than letters, digits, '_' and '-'
+	CodeForbidden      = "SMS.9004"   // the caller is known and may not do this
+	CodeOverSpeed      = "SMS.9007"   // paused, because the limit was exceeded repeatedly
+	CodeUnauthorized   = "APIGW.0301" // signature missing or wrong
+	CodeThrottled      = "APIGW.0308" // too many requests
+	CodeInvalid        = "FERRY.0400" // a field is missing, of the wrong type or out of range
+	CodeNotFound       = "FERRY.0404" // no such task or path
+	CodeState          = "FERRY.0409" // not in this state
+	CodeTooLarge       = "FERRY.0413" // body too large
+	CodeInternal       = "FERRY.0500" // the control plane failed
 )
 
 // maxText is the longest string where no field says otherwise, in characters.

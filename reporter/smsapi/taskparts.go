@@ -1,6 +1,7 @@
 package smsapi
 
 import (
+	"net/url"
 	"strings"
 	"unicode/utf8"
 )
@@ -21,11 +22,6 @@ type CertKey struct {
 type Passphrase struct {
 	TaskID     string `json:"task_id"`
 	Passphrase string `json:"passphrase"`
-}
-
-// DeleteTasks is the body of POST /v3/tasks/delete.
-type DeleteTasks struct {
-	IDs []string `json:"ids" rule:"required"`
 }
 
 // TaskID is the answer of POST /v3/{task_id}/update-network-check-info.
@@ -72,11 +68,9 @@ type CollectLog struct {
 	Expire int64  `json:"log_expire,omitempty"`                      // seconds; older documents only
 }
 
-// OwnBucket is the bucket that stands for Ferry's control plane itself. Of a command UPLOAD_LOG for it the object is a path: the
-// agent sends the logs there, as the body of a signed PUT of at most MaxLogs bytes, and users fetch them with a GET of the same path.
-//
-// A bucket that is an https URL was signed beforehand by whoever gave it: the agent sends the logs there as they are, unsigned. Any
-// other one is a bucket of the vendor's object storage.
+// OwnBucket is the bucket that stands for Ferry's control plane itself: the agent is told a URL of it that takes one PUT without a
+// signature. A bucket that is an https URL is such a URL too, made beforehand by whoever gave it. Any other one is a bucket of the
+// vendor's object storage.
 const OwnBucket = "ferry"
 
 // MaxLogs is the largest bundle of logs that the control plane takes, in bytes.
@@ -103,4 +97,27 @@ func checkIDs(field string, ids []string) error {
 		}
 	}
 	return nil
+}
+
+// ParseCertKeyQuery reads the query of GET /v3/tasks/{task_id}/certkey: whether the certificate of the authority is asked for. It is,
+// unless somebody says that it is not.
+func ParseCertKeyQuery(v url.Values) (withCA bool, err error) {
+	asked, err := boolean(v, "enable_ca_cert")
+	return asked == nil || *asked, err
+}
+
+// ParseConfigQuery reads the query of GET /v3/tasks/{task_id}/configuration-setting: the one option that is asked for, or "" for all.
+func ParseConfigQuery(v url.Values) (ConfigKey, error) {
+	key := ConfigKey(v.Get("config_key")).Canonical()
+	if key != "" && !key.Known() {
+		return "", invalid("config_key: %q is not a documented value", trim(string(key), 40))
+	}
+	return key, nil
+}
+
+// ShownSettings is the answer of GET /v3/tasks/{task_id}/configuration-setting.
+type ShownSettings struct {
+	TaskID         string   `json:"task_id"`
+	MigrateType    string   `json:"migrate_type"` // see MigrateType
+	Configurations []Config `json:"configurations"`
 }

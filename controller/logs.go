@@ -1,0 +1,104 @@
+package controller
+
+import (
+	"encoding/base64"
+	"errors"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/ferry-migrate/ferry/controller/store"
+	"github.com/ferry-migrate/ferry/reporter/smsapi"
+)
+
+// collectLog serves POST /v3/tasks/{task_id}/log: the agent is told to pack its logs and to put them into the bucket.
+func (s *Server) collectLog(r *http.Request, body []byte) (any, error) {
+	var ask smsapi.CollectLog
+	if err := smsapi.Decode(body, &ask); err != nil {
+		return nil, err
+	}
+	return nil, s.changeTask(r, func(tx *store.Tx, t *store.Task) error {
+		if err := refuseAction(t, smsapi.TaskAction{Operation: smsapi.OpCollectLog}); err != nil {
+			return err
+		}
+		collect(t, ask)
+		return tx.QueueCommand(command(t, smsapi.CommandUploadLog, s.now().UnixMilli()))
+	}, "operation", smsapi.OpCollectLog)
+}
+
+// collect keeps that logs are asked for.
+func collect(t *store.Task, ask smsapi.CollectLog) {
+	t.Detail.Log = store.Log{Status: smsapi.LogUploading, Bucket: ask.Bucket, Expire: ask.Expire}
+}
+
+// logStatus returns how far the collection of a task's logs is.
+func logStatus(t *store.Task) smsapi.LogStatus {
+	if t.Detail.Log.Status == "" {
+		return smsapi.LogInit
+	}
+	return t.Detail.Log.Status
+}
+
+// A ticket lets whoever holds it send the logs of one task, as a pre-signed URL of an object storage does: the agent needs no other
+// proof, and no storage of anybody else. It is sealed, so that every control plane of the database takes it, and holds for an hour.
+const ticketLife = time.Hour
+
+func ticketOf(task string) string { return "logs of task " + task }
+
+// uploadPath returns path and query to which the logs of a task can be sent for a while.
+func (s *Server) uploadPath(task string) string {
+	until := strconv.FormatInt(s.now().Add(ticketLife).UnixMilli(), 10)
+	ticket := base64.RawURLEncoding.EncodeToString(s.identities.Seal(ticketOf(task), []byte(until)))
+	return "/v3/tasks/" + url.PathEscape(task) + "/log/content?ticket=" + ticket
+}
+
+// admitLogs refuses logs that come without a ticket that holds, before any of them is read.
+func (s *Server) admitLogs(r *http.Request) error {
+	sealed, err := base64.RawURLEncoding.DecodeString(r.URL.Query().Get("ticket"))
+	if err == nil {
+		var text []byte
+		if text, err = s.identities.Open(ticketOf(r.PathValue("task_id")), sealed); err == nil {
+			var until int64
+			until, err = strconv.ParseInt(string(text), 10, 64)
+			if err == nil && s.now().UnixMilli() > until {
+				err = errors.New("it is over")
+			}
+		}
+	}
+	if err != nil {
+		return smsapi.NewError(http.StatusUnauthorized, smsapi.CodeUnauthorized, "the ticket is not one for these logs, or no longer")
+	}
+	return nil
+}
+
+// putLogs serves PUT /v3/tasks/{task_id}/log/content: the agent sends its logs, in place of those before.
+func (s *Server) putLogs(r *http.Request, body []byte) (any, error) {
+	return nil, s.changeTask(r, func(tx *store.Tx, t *store.Task) error {
+		if t.Detail.Log.Status != smsapi.LogUploading || t.Detail.Log.Bucket != smsapi.OwnBucket {
+			return smsapi.NewError(http.StatusBadRequest, smsapi.CodeState, "nobody asked for the logs of this task")
+		}
+		return tx.PutLogs(t, body, s.now().UnixMilli())
+	}, "logs", len(body))
+}
+
+// showLogs serves GET /v3/tasks/{task_id}/log/content: the logs that the agent sent here last.
+func (s *Server) showLogs(r *http.Request, _ []byte) (any, error) {
+	id := r.PathValue("task_id")
+	var data []byte
+	err := s.store.View(r.Context(), func(tx *store.Tx) error {
+		t, err := tx.Task(id)
+		if err != nil {
+			return notFound(err, id)
+		}
+		data, _, err = tx.Logs(t)
+		if errors.Is(err, store.ErrNotFound) {
+			return smsapi.NewError(http.StatusNotFound, smsapi.CodeNotFound, "the agent of task %q sent no logs here", id)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return download("ferry-logs-"+id+".tar.gz", "application/gzip", data), nil
+}
