@@ -13,35 +13,35 @@ import (
 
 // obey does what a command says and returns what to answer it with; answer is false for those that want none. Every command may
 // come any number of times, and in any order with others: it says how things should be, not what to do next.
-func (d *Daemon) obey(ctx context.Context, c smsapi.Command, told bool) (outcome error, answer bool) {
+func (d *Daemon) obey(ctx context.Context, c smsapi.Command, told bool) (answer bool, outcome error) {
 	param := smsapi.CommandParam{}
 	if c.Param != nil {
 		param = *c.Param
 	}
 	switch c.Name {
 	case "", smsapi.TaskNotStarted, smsapi.TaskHasStopped, smsapi.TaskHasFinished:
-		return nil, false
+		return false, nil
 	case smsapi.CommandStart, smsapi.CommandSync:
 		if !told && !d.queue.holds(param.Task) {
 			d.cfg.Log.Info("the controller does not know yet how things stand; the command has to wait", "command", c.Name, "task", param.Task)
-			return nil, false
+			return false, nil
 		}
-		return d.start(ctx, param.Task, c.Name == smsapi.CommandSync), true
+		return true, d.start(ctx, param.Task, c.Name == smsapi.CommandSync)
 	case smsapi.CommandStop:
-		return d.stopTask(ctx, param.Task, ErrStopped), true
+		return true, d.stopTask(ctx, param.Task, ErrStopped)
 	case smsapi.CommandDelete:
-		return d.deleteTask(ctx, param.Task), true
+		return true, d.deleteTask(ctx, param.Task)
 	case smsapi.CommandUploadLog:
-		return d.uploadLog(ctx, param), true
+		return true, d.uploadLog(ctx, param)
 	case smsapi.CommandPremigrate:
 		err := d.reports.SourceState(d.source(), smsapi.CopyState{State: string(smsapi.SourcePremigFailed), Cycle: string(smsapi.CycleSetting)})
-		return errors.Join(refuse(c.Name, "start the task without a drill"), err), true
+		return true, errors.Join(refuse(c.Name, "start the task without a drill"), err)
 	case smsapi.CommandSkip:
-		return refuse(c.Name, "stop the task; the verification is a part of each pass here and cannot be left out of one that runs"), true
+		return true, refuse(c.Name, "stop the task; the verification is a part of each pass here and cannot be left out of one that runs")
 	case smsapi.CommandResetLogACL:
-		return refuse(c.Name, "change the access rights of the log where it was uploaded to"), true
+		return true, refuse(c.Name, "change the access rights of the log where it was uploaded to")
 	default:
-		return refuse(c.Name, "use a later version of ferry"), true
+		return true, refuse(c.Name, "use a later version of ferry")
 	}
 }
 
@@ -71,8 +71,7 @@ func (d *Daemon) start(ctx context.Context, task string, again bool) error {
 		return fmt.Errorf("the command names no task: %.40q", task)
 	}
 	if d.queue.holds(task) {
-		d.look(ctx, task)
-		return nil
+		return d.look(ctx, task)
 	}
 	if _, err := d.cfg.Service.Task(ctx, task); reporter.IsGone(err) {
 		return err

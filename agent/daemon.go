@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -29,7 +30,8 @@ type Registry interface {
 type Orders interface {
 	Command(ctx context.Context, source string) (smsapi.Command, error)
 	UpdateDisks(ctx context.Context, source string, disks smsapi.UpdateDiskInfo) error
-	TaskAction(ctx context.Context, task, operation string) error
+	TaskAction(ctx context.Context, task string, operation smsapi.Operation) error
+	PutLogs(ctx context.Context, path string, archive []byte) error
 }
 
 // Service is all that a Daemon needs of the service. *reporter.Client is one.
@@ -291,7 +293,7 @@ func (m mindful) Deliver(ctx context.Context, msg reporter.Message) error {
 // lockName is the file whose lock says that a process works with a state directory.
 const lockName = "lock"
 
-// LockState keeps every other ferry out of a state directory until the closer is closed.
-func LockState(dir string) (interface{ Close() error }, error) {
+// LockState keeps every other ferry out of a state directory until the file is closed.
+func LockState(dir string) (*os.File, error) {
 	return durable.Lock(filepath.Join(dir, lockName))
 }

@@ -171,7 +171,7 @@ func (d *Daemon) ask(ctx context.Context) error {
 	}
 	obey, cancel := context.WithTimeout(ctx, stopWait)
 	defer cancel()
-	outcome, answer := d.obey(obey, c, told)
+	answer, outcome := d.obey(obey, c, told)
 	if ctx.Err() != nil || !answer {
 		return nil
 	}

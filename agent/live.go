@@ -19,7 +19,7 @@ func (d *Daemon) mind(ctx context.Context, task string, w *Work, windows []smsap
 	second, live := time.NewTicker(time.Second), time.NewTicker(d.cfg.Live)
 	defer second.Stop()
 	defer live.Stop()
-	rate := speed{sent: w.sent()}
+	rate := speed{at: time.Now(), sent: w.sent()}
 	for {
 		select {
 		case <-second.C:
@@ -27,13 +27,15 @@ func (d *Daemon) mind(ctx context.Context, task string, w *Work, windows []smsap
 				continue
 			}
 			_, limit := w.Bucket.Limit()
-			if over := rate.over(w.sent(), limit, threshold(windows, time.Now())); over > 0 {
+			if over := rate.over(time.Now(), w.sent(), limit, threshold(windows, time.Now())); over > 0 {
 				d.overspeed(ctx, task, over, limit)
 				return
 			}
 		case <-live.C:
 			windows = d.relimit(ctx, task, w, windows)
-			d.look(ctx, task)
+			if err := d.look(ctx, task); err != nil {
+				d.cfg.Log.Debug("something is wanted of the task that cannot be done", "task", task, "error", err)
+			}
 		case <-ctx.Done():
 			return
 		}
@@ -80,40 +82,51 @@ func equalWindows(a, b []smsapi.LimitWindow) bool {
 	return true
 }
 
-// look asks whether the target of a running task is to be launched by now: no command says that, the state of its source does.
-func (d *Daemon) look(ctx context.Context, task string) {
+// look asks what a running task is to do by now. No command says that its target is to be launched or cloned: START comes again, and
+// the task shows what is wanted.
+func (d *Daemon) look(ctx context.Context, task string) error {
 	t, err := d.cfg.Service.Task(ctx, task)
 	if reporter.IsGone(err) {
 		d.cancel(task, errDeleted)
-		return
+		return err
 	}
-	if err != nil || t.SourceServer == nil || smsapi.MigrationCycle(t.SourceServer.MigrationCycle) != smsapi.CycleCutovering {
-		return
+	if err != nil {
+		return nil //nolint:nilerr // it will be looked at again
+	}
+	for _, s := range t.Subtasks {
+		if s.Name == smsapi.CloneVM && s.Progress < 100 {
+			return missing{string(s.Name)}.Run(ctx, nil)
+		}
+	}
+	if t.SourceServer == nil || smsapi.MigrationCycle(t.SourceServer.MigrationCycle) != smsapi.CycleCutovering {
+		return nil
 	}
 	if err := d.Cutover(); err != nil && fault.CodeOf(err) != "FERRY-NOT-SYNCING" {
 		d.cfg.Log.Warn("the launch that was ordered has to wait", "task", task, "error", err)
 	}
+	return nil
 }
 
 // A speed sees when a rate was too high for long.
 type speed struct {
+	at    time.Time
 	sent  int64
 	times int
 }
 
-// over takes the count of bytes of a second later. It returns the rate, in bytes per second, once that was more than percent above
-// the limit for overspeedFor seconds in a row, else 0. Without a limit or a percentage nothing is too much.
-func (s *speed) over(sent, limit int64, percent float64) int64 {
-	rate := sent - s.sent
-	s.sent = sent
-	if limit <= 0 || percent <= 0 || float64(rate) <= float64(limit)*(1+percent/100) {
+// over takes the count of bytes at now. It returns the rate, in bytes per second, once that was more than percent above the limit
+// overspeedFor times in a row, else 0. Without a limit or a percentage nothing is too much.
+func (s *speed) over(now time.Time, sent, limit int64, percent float64) int64 {
+	rate := float64(sent-s.sent) / max(now.Sub(s.at).Seconds(), 0.001)
+	s.at, s.sent = now, sent
+	if limit <= 0 || percent <= 0 || rate <= float64(limit)*(1+percent/100) {
 		s.times = 0
 		return 0
 	}
 	if s.times++; s.times < overspeedFor {
 		return 0
 	}
-	return rate
+	return int64(rate)
 }
 
 // overspeed pauses a task whose limit does not hold.
@@ -121,7 +134,7 @@ func (d *Daemon) overspeed(ctx context.Context, task string, rate, limit int64) 
 	err := fault.Operator("FERRY-OVERSPEED", "look for what else uses this agent's connections, or raise the limit, then start the task again (SMS.9007)",
 		fmt.Errorf("%.1f Mbit/s went over the wire where the limit is %.1f: %w", smsapi.Mbps(rate), smsapi.Mbps(limit), context.Canceled))
 	d.cfg.Log.Error("task paused", "task", task, "error", err)
-	if err := d.cfg.Service.TaskAction(ctx, task, "error_for_overspeed"); err != nil {
+	if err := d.cfg.Service.TaskAction(ctx, task, smsapi.OpOverSpeed); err != nil {
 		d.cfg.Log.Warn("the service could not be told of the overspeed", "task", task, "error", err)
 	}
 	d.cancel(task, err)

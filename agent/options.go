@@ -155,15 +155,6 @@ func schedule(windows []smsapi.LimitWindow, mbps int) (ratelimit.Schedule, error
 
 // threshold returns the over-speed threshold that holds at now, in percent; 0 is none.
 func threshold(windows []smsapi.LimitWindow, now time.Time) float64 {
-	clock := now.Format("15:04")
-	for _, w := range windows {
-		holds := w.Start <= clock && clock < w.End
-		if w.End <= w.Start { // over midnight
-			holds = clock >= w.Start || clock < w.End
-		}
-		if holds {
-			return w.Threshold
-		}
-	}
-	return 0
+	w, _ := smsapi.LimitWindows{Windows: windows}.At(now)
+	return w.Threshold
 }

@@ -1,7 +1,9 @@
 package agent
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/ferry-migrate/ferry/reporter/smsapi"
 )
@@ -78,4 +80,41 @@ func spelled(sequence []smsapi.SubtaskName, shown []smsapi.Subtask) []smsapi.Sub
 		}
 	}
 	return out
+}
+
+// SequenceTable returns the sequences of all kinds of tasks as a table in Markdown. docs/AGENT.md shows it; a test keeps the two the same.
+func SequenceTable() string {
+	var b strings.Builder
+	b.WriteString("| task | subtasks |\n|---|---|\n")
+	for _, way := range []struct {
+		name string
+		Route
+	}{
+		{"files", Route{Type: smsapi.MigrateFile, OS: smsapi.Linux}},
+		{"Linux, blocks", Route{Type: smsapi.MigrateBlock, OS: smsapi.Linux}},
+		{"Windows, blocks", Route{Type: smsapi.MigrateBlock, OS: smsapi.Windows}},
+	} {
+		for _, kind := range []struct {
+			name   string
+			change func(*Route)
+		}{
+			{"first copy and launch, a new cloud server", func(r *Route) { r.NewServer = true }},
+			{"the same, a server that exists", func(*Route) {}},
+			{"the same, synced until cutover", func(r *Route) { r.Continuous = true }},
+			{"sync after the end", func(r *Route) { r.Again = true }},
+			{"to a running `ferry target`", func(r *Route) { r.Receiver = true }},
+			{"the same, synced until cutover", func(r *Route) { r.Receiver, r.Continuous = true, true }},
+			{"the same, sync after the end", func(r *Route) { r.Receiver, r.Again = true, true }},
+			{"test clone", func(r *Route) { r.Clone = true }},
+		} {
+			route := way.Route
+			kind.change(&route)
+			var words []string
+			for _, name := range route.Sequence() {
+				words = append(words, string(name))
+			}
+			fmt.Fprintf(&b, "| %s: %s | %s |\n", way.name, kind.name, strings.Join(words, " → "))
+		}
+	}
+	return b.String()
 }

@@ -2,12 +2,13 @@ package agent
 
 import (
 	"archive/tar"
+	"bytes"
 	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
+	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -16,48 +17,34 @@ import (
 	"github.com/ferry-migrate/ferry/reporter/smsapi"
 )
 
-// uploadLog packs the log files and puts them where the command says: a URL that takes a PUT, such as a pre-signed one.
+// uploadLog packs the log files and puts them where the command says: at the service itself, or at a URL that was signed beforehand.
 func (d *Daemon) uploadLog(ctx context.Context, p smsapi.CommandParam) error {
-	to, err := url.Parse(p.Bucket)
-	if err != nil || to.Host == "" || to.Scheme != "https" && to.Scheme != "http" {
-		return fault.Operator("FERRY-LOG-BUCKET", "give a pre-signed URL as the bucket", errors.New("logs can be sent to a URL only, not to a bucket by name"))
+	to := p.Bucket
+	switch {
+	case to == smsapi.OwnBucket:
+		to = p.Object
+	case !isPlace(to):
+		return fault.Operator("FERRY-LOG-BUCKET", "give a URL that was signed beforehand as the bucket",
+			errors.New("logs can be sent to the service or to a URL, not to a bucket by name"))
 	}
-	archive, err := os.CreateTemp(d.cfg.Dir, ".logs.*")
-	if err != nil {
+	var archive bytes.Buffer
+	if err := packLogs(&archive, d.cfg.Logs); err != nil {
 		return fmt.Errorf("pack logs: %w", err)
 	}
-	defer os.Remove(archive.Name())
-	defer archive.Close()
-	if err := packLogs(archive, d.cfg.Logs); err != nil {
-		return fmt.Errorf("pack logs: %w", err)
+	if archive.Len() > smsapi.MaxLogs {
+		return fmt.Errorf("the logs are too large: %d bytes packed", archive.Len())
 	}
-	size, err := archive.Seek(0, io.SeekEnd)
-	if err == nil {
-		_, err = archive.Seek(0, io.SeekStart)
+	return d.cfg.Service.PutLogs(ctx, to, archive.Bytes())
+}
+
+// isPlace reports whether logs may go to a URL: over TLS, or not off this machine.
+func isPlace(to string) bool {
+	u, err := url.Parse(to)
+	if err != nil || u.Host == "" {
+		return false
 	}
-	if err != nil {
-		return fmt.Errorf("pack logs: %w", err)
-	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPut, to.String(), io.NopCloser(archive))
-	if err != nil {
-		return errors.New("send logs: the URL cannot be used") // it is a secret, so it is not quoted
-	}
-	request.ContentLength = size
-	request.Header.Set("Content-Type", "application/gzip")
-	client := &http.Client{Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true}}
-	response, err := client.Do(request)
-	if err != nil {
-		var plain *url.Error
-		if errors.As(err, &plain) {
-			err = plain.Err // without the URL
-		}
-		return fault.Temporary(fmt.Errorf("send logs: %w", err))
-	}
-	defer response.Body.Close()
-	if response.StatusCode/100 != 2 {
-		return fmt.Errorf("send logs: the storage answered %s", response.Status)
-	}
-	return nil
+	ip, err := netip.ParseAddr(u.Hostname())
+	return u.Scheme == "https" || u.Scheme == "http" && err == nil && ip.IsLoopback()
 }
 
 // packLogs writes the files of a directory as tar.gz. A file that grows meanwhile is cut at the size it had.

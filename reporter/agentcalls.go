@@ -1,11 +1,13 @@
 package reporter
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"github.com/ferry-migrate/ferry/internal/fault"
 	"github.com/ferry-migrate/ferry/reporter/smsapi"
@@ -110,12 +112,42 @@ func (c *Client) TaskSettings(ctx context.Context, task string) ([]smsapi.Config
 }
 
 // TaskAction asks for an operation on a task, as a user does.
-func (c *Client) TaskAction(ctx context.Context, task, operation string) error {
-	body := struct {
-		Operation string `json:"operation"`
-	}{operation}
-	if err := c.call(ctx, http.MethodPost, taskPath(task, "action"), nil, body, nil); err != nil {
+func (c *Client) TaskAction(ctx context.Context, task string, operation smsapi.Operation) error {
+	if err := c.call(ctx, http.MethodPost, taskPath(task, "action"), nil, smsapi.TaskAction{Operation: operation}, nil); err != nil {
 		return fmt.Errorf("%s task %s: %w", operation, task, err)
+	}
+	return nil
+}
+
+// PutLogs stores an archive at a path of the service, or at a URL that was signed beforehand, which gets no proof of ours.
+func (c *Client) PutLogs(ctx context.Context, to string, archive []byte) error {
+	var err error
+	if strings.HasPrefix(to, "/") {
+		_, err = c.send(ctx, http.MethodPut, c.base.String()+to, archive)
+	} else {
+		err = c.putUnsigned(ctx, to, archive)
+	}
+	if err != nil {
+		return fmt.Errorf("send logs: %w", err)
+	}
+	return nil
+}
+
+// putUnsigned does not quote the URL in errors: who knows it may write there.
+func (c *Client) putUnsigned(ctx context.Context, to string, body []byte) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPut, to, bytes.NewReader(body))
+	if err != nil {
+		return fault.Permanent(errors.New("the URL cannot be used"))
+	}
+	response, answer, err := c.do(ctx, request)
+	var plain *url.Error
+	switch {
+	case errors.As(err, &plain):
+		return fault.Temporary(plain.Err)
+	case err != nil:
+		return err
+	case response.StatusCode/100 != 2:
+		return c.refusal(response, answer)
 	}
 	return nil
 }

@@ -28,9 +28,8 @@ const defaultConfig = "/etc/ferry/agent.yaml"
 
 // agentFlags are those of ferry agent. Secrets are never among them.
 type agentFlags struct {
-	config                         string
-	state, endpoint, region, level string
-	check, debug, json             bool
+	config, state, endpoint, region string
+	check, debug, json              bool
 }
 
 // agentCommand runs the daemon of a source server and talks to it.
@@ -117,7 +116,7 @@ func (f *agentFlags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return fault.Operator("FERRY-LOGS", "name a writable directory with logs", err)
 	}
-	defer file.Close()
+	defer file.Close() //nolint:errcheck // each record is written at once
 	level := &slog.LevelVar{}
 	if err := level.UnmarshalText([]byte(c.LogLevel)); err != nil {
 		return err
