@@ -26,6 +26,9 @@ type mark struct {
 	position
 }
 
+// markPrefix begins the key of every mark.
+const markPrefix = "ferry:checkpoint:"
+
 // markVersion begins the value; another one is not understood.
 const markVersion = "ferry1"
 
@@ -65,7 +68,7 @@ func identity(c *Config) string {
 	return fmt.Sprintf("%x", sum[:6])
 }
 
-func (m *Migration) markKey() string    { return "ferry:checkpoint:{" + m.id + "}" }
+func (m *Migration) markKey() string    { return markPrefix + "{" + m.id + "}" }
 func (m *Migration) recordPath() string { return filepath.Join(m.State, "redis-"+m.id+".json") }
 
 func (m *Migration) readRecord() (r record, err error) {
