@@ -65,15 +65,21 @@ func ownsPath(tx *store.Tx, caller iam.Caller, r *http.Request) (bool, error) {
 	return tx.OwnsSource(source, caller.ID)
 }
 
-// claim makes the agent that registers a source its owner, in the transaction that stores it, and refuses one that belongs to another.
-// A source that somebody else than an agent registers has no owner.
+// claim makes the agent that registers a new source its owner, in the transaction that stores it, and refuses one that is there and
+// not its own. A source that somebody else than an agent registers has no owner: no agent may take it over by its id.
 func claim(ctx context.Context, tx *store.Tx, sourceID string) error {
 	caller := callerOf(ctx)
 	if caller.Role != iam.Agent {
 		return nil
 	}
-	own, err := tx.OwnSource(sourceID, caller.ID)
-	if err == nil && !own {
+	own, err := tx.OwnsSource(sourceID, caller.ID)
+	if err != nil || own {
+		return err
+	}
+	if _, err := tx.Source(sourceID); !errors.Is(err, store.ErrNotFound) {
+		return errors.Join(err, forbidden(caller, "RegisterServer"))
+	}
+	if own, err = tx.OwnSource(sourceID, caller.ID); err == nil && !own {
 		err = forbidden(caller, "RegisterServer")
 	}
 	return err

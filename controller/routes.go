@@ -46,7 +46,7 @@ const (
 )
 
 // routes is the table. Each family has its own list, beside its handlers.
-var routes = slices.Concat(taskRoutes, identityRoutes, sourceRoutes, projectRoutes, templateRoutes, serviceRoutes)
+var routes = slices.Concat(taskRoutes, identityRoutes, sourceRoutes, projectRoutes, templateRoutes, serviceRoutes, pollRoutes)
 
 // handler serves the table, and what is beside the API.
 func (s *Server) handler() http.Handler {
@@ -55,7 +55,7 @@ func (s *Server) handler() http.Handler {
 		mux.Handle(route.Method+" "+route.Path, s.operation(route))
 	}
 	s.probes(mux)
-	mux.Handle("/", s.operation(Route{Name: "NotServed", Who: Users | Agents, serve: notServed}))
+	mux.Handle("/", s.operation(Route{Name: "NotServed", Who: Users | Agents, MaxBody: smallBody, serve: notServed}))
 	return mux
 }
 
