@@ -21,7 +21,7 @@ var mappedTypes = map[string]bool{"ext2": true, "ext3": true, "ext4": true, "xfs
 // Advise goes through the volumes with a filesystem and weighs file against block level for each.
 func Advise(s *inventory.Server) []Advice {
 	x, out := newIndex(s), []Advice{}
-	mount := map[*place]string{}
+	mount, mounted := map[*place]string{}, x.mounted()
 	for i := range s.Mounts {
 		m := &s.Mounts[i]
 		if p := x.source(m); p != nil && !m.Bind && !m.Overmount && mount[p] == "" {
@@ -34,6 +34,9 @@ func Advise(s *inventory.Server) []Advice {
 	}
 	for _, p := range x.places {
 		if c := p.content; c != nil && !p.inFile && !p.copied && c.Class == inventory.ClassFilesystem && c.Type != "iso9660" && c.Type != "squashfs" {
+			if mount[p] == "" && mounted[p.filesystem()] {
+				continue // a further device of a Btrfs
+			}
 			a := Advice{Volume: p.name, Mount: mount[p], Type: c.Type}
 			a.Level, a.Reason = advise(s, c, a.Mount != "", multi[c.UUID])
 			out = append(out, a)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -21,6 +22,7 @@ import (
 const (
 	btrfsTreeSearch = 0xD0009411
 	btrfsInoLookup  = 0xD0009412
+	btrfsDevInfo    = 0xD000941E
 	btrfsFSInfo     = 0x8400941F
 	btrfsRootTree   = 1
 	btrfsSys        = "sys/fs/btrfs"
@@ -45,6 +47,9 @@ func (in inspector) liveBtrfs(ctx context.Context, r root, all []carrier) (out [
 		} else {
 			fs.DefaultSubvolume = set.Default
 			fs.Subvolumes = set.ListMounted(func(tree, inode uint64) (string, error) { return lookupPath(mounts[id], tree, inode) })
+		}
+		if err := numberDevices(ctx, mounts[id], fs.Devices); err != nil {
+			fs.Problems = append(fs.Problems, "devices: "+reason(err))
 		}
 		out = append(out, fs)
 	}
@@ -77,8 +82,51 @@ func btrfsID(path string) (string, error) {
 	if err := btrfsCall(path, btrfsFSInfo, info[:]); err != nil {
 		return "", err
 	}
-	h := hex.EncodeToString(info[16:32])
-	return h[:8] + "-" + h[8:12] + "-" + h[12:16] + "-" + h[16:20] + "-" + h[20:], nil
+	return uuidText(info[16:32]), nil
+}
+
+// numberDevices asks the kernel for the number of each device of a mounted filesystem and for the bytes in its chunks: on the devices
+// themselves they may be old.
+func numberDevices(ctx context.Context, path string, devices []inventory.BtrfsDevice) error {
+	type told struct{ id, used, size uint64 }
+	by, err := patiently(ctx, func() (map[string]told, error) {
+		f, err := os.Open(path)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		var info [1024]byte // struct btrfs_ioctl_fs_info_args begins with the highest number of a device
+		if err := btrfsIoctl(f, btrfsFSInfo, info[:]); err != nil {
+			return nil, err
+		}
+		le, out := binary.LittleEndian, map[string]told{}
+		for id := uint64(1); id <= min(le.Uint64(info[:]), maxBtrfsDevice); id++ {
+			var arg [4096]byte // struct btrfs_ioctl_dev_info_args: number, UUID, bytes in chunks, size
+			le.PutUint64(arg[:], id)
+			if err := btrfsIoctl(f, btrfsDevInfo, arg[:]); errors.Is(err, unix.ENODEV) {
+				continue // removed
+			} else if err != nil {
+				return nil, err
+			}
+			out[uuidText(arg[8:24])] = told{id, le.Uint64(arg[24:]), le.Uint64(arg[32:])}
+		}
+		return out, nil
+	})
+	for i := range devices {
+		d := &devices[i]
+		if t, ok := by[d.UUID]; ok {
+			d.ID, d.Used, d.Size = t.id, int64(t.used), int64(t.size)
+		}
+	}
+	return err
+}
+
+// maxBtrfsDevice bounds the numbers that are tried: each replaced device takes a new one.
+const maxBtrfsDevice = 4096
+
+func uuidText(b []byte) string {
+	h := hex.EncodeToString(b)
+	return h[:8] + "-" + h[8:12] + "-" + h[12:16] + "-" + h[16:20] + "-" + h[20:]
 }
 
 func btrfsCall(path string, request uint, arg []byte) error {

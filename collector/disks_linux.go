@@ -57,16 +57,6 @@ func asKernel(a, b string) int {
 	return cmp.Or(cmp.Compare(driverOf(a), driverOf(b)), cmp.Compare(len(a), len(b)), cmp.Compare(a, b))
 }
 
-// driverOf is the part of a device name that its driver gives to all.
-func driverOf(name string) string {
-	for _, p := range []string{"sd", "vd", "xvd", "hd"} {
-		if strings.HasPrefix(name, p) {
-			return p
-		}
-	}
-	return strings.TrimRight(name, "0123456789")
-}
-
 func (d *devices) add(r root, name string) {
 	dir := filepath.Join(blockClass, name)
 	size := r.number(dir+"/size") * 512

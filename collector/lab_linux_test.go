@@ -262,6 +262,13 @@ func TestMountedBtrfs(t *testing.T) {
 		listed = append(listed, f[1]+" "+f[8])
 	}
 	require.Equal(t, listed, paths)
+	show := l.run("btrfs", "filesystem", "show", "--raw", dir)
+	for _, d := range live.Devices {
+		require.Regexp(t, fmt.Sprintf(`devid\s+%d size %d used %d path %s`, d.ID, d.Size, d.Used, d.Name), show)
+	}
+	for _, f := range Preflight(l.collect()) {
+		require.False(t, f.Code == "FERRY-UNMOUNTED" && (f.Subject == a || f.Subject == b), "both devices are mounted")
+	}
 	df := l.run("btrfs", "filesystem", "df", "-b", dir)
 	for _, p := range live.Profiles {
 		name := strings.ToUpper(p.Kind[:1]) + p.Kind[1:]

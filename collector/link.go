@@ -43,6 +43,14 @@ type place struct {
 	set     func(*inventory.Content)
 }
 
+// filesystem names what a place holds: the place itself, or the Btrfs that it is one device of.
+func (p *place) filesystem() string {
+	if p.content != nil && p.content.Type == "btrfs" && p.content.UUID != "" {
+		return p.content.UUID
+	}
+	return p.name
+}
+
 // index finds places by the names and numbers that others use for them.
 type index struct {
 	s        *inventory.Server
@@ -136,6 +144,17 @@ func (x *index) source(m *inventory.Mount) *place {
 		return p
 	}
 	return x.byName[m.Source]
+}
+
+// mounted names the filesystems that are, by whichever of their devices.
+func (x *index) mounted() map[string]bool {
+	out := map[string]bool{}
+	for i := range x.s.Mounts {
+		if p := x.source(&x.s.Mounts[i]); p != nil {
+			out[p.filesystem()] = true
+		}
+	}
+	return out
 }
 
 func (x *index) mount(m *inventory.Mount) {

@@ -60,14 +60,25 @@ func checkDisks(s *inventory.Server, f *findings) {
 	if count > smsMaxDisks {
 		f.warn("FERRY-SMS-DISKS", "", fmt.Sprintf("%d disks", count), "none needed for Ferry; the SMS service takes up to 23")
 	}
-	for i := range s.Disks {
-		if k := &s.Disks[i]; k.Real() {
-			if s.Boot.SystemDisk != "" && k.Name != s.Boot.SystemDisk {
+	for i := range s.Disks { // among those of one driver: which driver comes first only the firmware knows
+		if k := &s.Disks[i]; k.Real() && driverOf(k.Name) == driverOf(s.Boot.SystemDisk) {
+			if k.Name != s.Boot.SystemDisk {
 				f.warn("FERRY-SYSTEM-NOT-FIRST", s.Boot.SystemDisk, "the system is not on the first disk, "+k.Name, "attach the target's disks so that its firmware starts from the right one")
 			}
 			break
 		}
 	}
+}
+
+// driverOf is the part of a device name that its driver gives to all of its devices.
+func driverOf(name string) string {
+	name = strings.TrimPrefix(name, "/dev/")
+	for _, p := range []string{"sd", "vd", "xvd", "hd", "nvme", "mapper/"} {
+		if strings.HasPrefix(name, p) {
+			return p
+		}
+	}
+	return strings.TrimRight(name, "0123456789")
 }
 
 // checkStacked looks at devices that are made of others.
@@ -104,12 +115,7 @@ func checkTable(k *inventory.Disk, f *findings) {
 // checkContent looks at what is on disks, partitions and volumes.
 func checkContent(s *inventory.Server, f *findings) {
 	x := newIndex(s)
-	mounted := map[*place]bool{}
-	for i := range s.Mounts {
-		if p := x.source(&s.Mounts[i]); p != nil {
-			mounted[p] = true
-		}
-	}
+	mounted := x.mounted()
 	seen := map[string]string{}
 	for _, p := range x.places {
 		c := p.content
@@ -146,7 +152,7 @@ func checkContent(s *inventory.Server, f *findings) {
 		} else if key != "" {
 			seen[key] = p.name
 		}
-		if c.Class == inventory.ClassFilesystem && !mounted[p] && c.Type != "iso9660" && c.Type != "squashfs" && len(p.disks) > 0 && !p.inFile && !p.copied {
+		if c.Class == inventory.ClassFilesystem && !mounted[p.filesystem()] && c.Type != "iso9660" && c.Type != "squashfs" && len(p.disks) > 0 && !p.inFile && !p.copied {
 			f.warn("FERRY-UNMOUNTED", p.name, "has a filesystem ("+c.Type+") that is not mounted", "mount it to migrate its files; block level copies it as it is")
 		}
 	}
