@@ -34,9 +34,16 @@ type Orders interface {
 	PutLogs(ctx context.Context, path string, archive []byte) error
 }
 
+// Directory is where sources are listed.
+type Directory interface {
+	// KnowsSource returns nil if the service knows the source, and an error for which reporter.IsGone is true if not.
+	KnowsSource(ctx context.Context, source string) error
+}
+
 // Service is all that a Daemon needs of the service. *reporter.Client is one.
 type Service interface {
 	Registry
+	Directory
 	Orders
 	Controller
 	Details

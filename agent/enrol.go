@@ -143,7 +143,8 @@ func (d *Daemon) poll(ctx context.Context) error {
 			missed = 0
 			wait.Reset()
 		case reporter.IsGone(err):
-			if missed++; missed == 2 { // once may be an accident on the way
+			missed++ // once may be an accident on the way
+			if missed == 2 && reporter.IsGone(d.cfg.Service.KnowsSource(ctx, d.source())) {
 				d.sourceGone()
 			}
 		default:

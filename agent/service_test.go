@@ -112,6 +112,15 @@ func (f *fakeService) RegisterSource(_ context.Context, s smsapi.RegisterSource)
 	return s.ID, nil
 }
 
+func (f *fakeService) KnowsSource(_ context.Context, source string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.down == nil && !slices.Contains(f.known, source) {
+		return errAbsent
+	}
+	return f.down
+}
+
 func (f *fakeService) Command(_ context.Context, source string) (smsapi.Command, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -55,6 +55,14 @@ func (c *Client) RegisterSource(ctx context.Context, source smsapi.RegisterSourc
 	return answer.ID, nil
 }
 
+// KnowsSource returns nil if the service knows a source; if not, an error for which IsGone is true.
+func (c *Client) KnowsSource(ctx context.Context, source string) error {
+	if err := c.call(ctx, http.MethodGet, "/v3/sources/"+url.PathEscape(source), nil, nil, nil); err != nil {
+		return fmt.Errorf("show the source: %w", err)
+	}
+	return nil
+}
+
 // UpdateDisks tells the disks of a source. It may be repeated.
 func (c *Client) UpdateDisks(ctx context.Context, source string, disks smsapi.UpdateDiskInfo) error {
 	if err := c.call(ctx, http.MethodPut, sourcePath(source, "diskinfo"), nil, disks, nil); err != nil {
