@@ -203,12 +203,13 @@ func (s *Server) changeTask(r *http.Request, change func(tx *store.Tx, t *store.
 		if err != nil {
 			return notFound(err, id)
 		}
+		launching := t.Detail.Launching
 		before = t.State
 		if err := change(tx, t); err != nil {
 			return err
 		}
 		after = t.State
-		if err := tx.SaveTask(t); err != nil || before == after {
+		if err := tx.SaveTask(t); err != nil || before == after && launching == t.Detail.Launching {
 			return err
 		}
 		return followTask(tx, t, s.now().UnixMilli())
