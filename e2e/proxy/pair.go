@@ -60,6 +60,9 @@ func (p *Proxy) serve(client *net.TCPConn) {
 	both.Wait()
 	p.mu.Lock()
 	delete(p.pairs, c)
+	if p.over != nil {
+		p.ended += p.over(c.client)
+	}
 	p.mu.Unlock()
 	c.client.Close()
 	c.server.Close()
@@ -121,9 +124,6 @@ func (p *Proxy) arrived(c *pair, d Direction, data []byte) (due time.Time, ok bo
 		f.flips++
 	}
 	p.total[d] += n
-	if d == Up {
-		p.timeline = append(p.timeline, Sample{now, n})
-	}
 	p.changed.Broadcast()
 	if f.call != nil && p.total[Up]+p.total[Down] >= f.callAt {
 		p.begin(f.call)

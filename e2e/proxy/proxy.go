@@ -2,8 +2,8 @@
 //
 // It sits between a client (the source) and a server (the target) and forwards bytes of any number of connections. Faults
 // are switched on from outside at any time, hold for all connections and count bytes over all of them; a cut or a
-// corruption is spent once it happened. It keeps a timeline of what the client sent, so that a rate can be judged on the
-// wire by someone who does not know how it was made.
+// corruption is spent once it happened. It reads from the kernel how much the client sent by when, so that a rate can be judged
+// on the wire by someone who does not know how it was made.
 //
 // It does not lose or reorder single packets: under TCP nobody above could tell.
 package proxy
@@ -31,12 +31,6 @@ const (
 	queue  = 64
 )
 
-// Sample is a moment at which bytes arrived from the client.
-type Sample struct {
-	At time.Time
-	N  int64 // bytes
-}
-
 // Proxy forwards connections. All methods may be called from any goroutine.
 type Proxy struct {
 	listener net.Listener
@@ -44,13 +38,14 @@ type Proxy struct {
 	work     sync.WaitGroup
 	calls    int // of After that run
 
-	mu       sync.Mutex
-	changed  *sync.Cond
-	closed   bool
-	pairs    map[*pair]bool
-	total    [2]int64
-	timeline []Sample
-	faults   faults
+	mu      sync.Mutex
+	changed *sync.Cond
+	closed  bool
+	pairs   map[*pair]bool
+	total   [2]int64
+	over    func(client *net.TCPConn) int64 // what a meter counts of a connection before it is closed; nil without one
+	ended   int64                           // the sum of that
+	faults  faults
 }
 
 // faults are what the network does at the moment.
@@ -159,13 +154,6 @@ func (p *Proxy) Happened() (cuts, flips int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.faults.cuts, p.faults.flips
-}
-
-// Timeline returns when how much came from the client.
-func (p *Proxy) Timeline() []Sample {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return append([]Sample(nil), p.timeline...)
 }
 
 // WaitTotal returns once n bytes came from a side, counted from the beginning, or the proxy was closed.
