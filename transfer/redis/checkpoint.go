@@ -61,10 +61,9 @@ type record struct {
 	position
 }
 
-// identity names a migration: the same source, target and filter are the same one.
-func identity(c *Config) string {
-	filter, _ := json.Marshal(c.Filter) //nolint:errchkjson // plain values
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s\x00%s\x00%s", c.From, c.To, filter))
+// identity names a migration: the same source or files, target and filter are the same one.
+func identity(c *Config, files ...string) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s\x00%s\x00%+v\x00%q", c.From, c.To, c.Filter, files))
 	return fmt.Sprintf("%x", sum[:6])
 }
 

@@ -26,6 +26,13 @@ type receiver struct {
 	next   position
 	nested bool // in a transaction of the source
 	to     int  // database selected on the target
+	whole  gathered
+}
+
+// gathered is how far a batch was when it ended outside of a transaction.
+type gathered struct {
+	bytes, n, to int
+	next         position
 }
 
 // run hands batches on until ctx ends. A connection that breaks is made again, and the stream continued; errFull if the source cannot.
@@ -66,7 +73,7 @@ func (s *receiver) reconnect(ctx context.Context) error {
 // receive hands batches on until the connection breaks.
 func (s *receiver) receive(ctx context.Context, healthy func()) error {
 	for {
-		b, err := s.gather(s.replica.Load())
+		b, err := s.gather(s.replica.Load().Reader)
 		if err != nil {
 			return err
 		}
@@ -85,9 +92,10 @@ func (s *receiver) receive(ctx context.Context, healthy func()) error {
 	}
 }
 
-// gather reads a batch.
-func (s *receiver) gather(r *replica) (*batch, error) {
+// gather reads a batch. After an error s.whole says what of it was whole.
+func (s *receiver) gather(r *resp.Reader) (*batch, error) {
 	s.batch, s.next, s.nested, s.to = &batch{base: s.at.Offset}, s.at, false, 0
+	s.whole = gathered{next: s.at}
 	for {
 		var err error
 		if s.raw, s.args, err = r.Command(s.raw[:0], s.args[:0]); err != nil {
@@ -97,14 +105,24 @@ func (s *receiver) gather(r *replica) (*batch, error) {
 			s.batch.received = time.Now()
 		}
 		s.next.Offset += int64(len(s.raw))
-		if err := s.command(r); err != nil {
+		if err := s.command(); err != nil {
 			return nil, err
 		}
-		whole := !s.nested && (r.Buffer().Buffered() == 0 || len(s.batch.buf) >= batchBytes || s.batch.n >= batchCount)
-		if whole {
+		if s.nested {
+			continue
+		}
+		if r.Buffer().Buffered() == 0 || len(s.batch.buf) >= batchBytes || s.batch.n >= batchCount {
 			return s.seal(), nil
 		}
+		s.whole = gathered{len(s.batch.buf), s.batch.n, s.to, s.next}
 	}
+}
+
+// cutoff is the batch as far as it was whole.
+func (s *receiver) cutoff() *batch {
+	w := s.whole
+	s.batch.buf, s.batch.n, s.to, s.next = s.batch.buf[:w.bytes], w.n, w.to, w.next
+	return s.seal()
 }
 
 // seal ends the batch with the mark.
@@ -142,14 +160,14 @@ func (s *receiver) use(db int) {
 }
 
 // command takes the command that was read.
-func (s *receiver) command(r *replica) (err error) {
-	if len(s.args) == 0 {
+func (s *receiver) command() (err error) {
+	if len(s.args) == 0 || s.raw[0] == '#' { // a sign of life; a time in an append-only file
 		return nil
 	}
 	switch name := strings.ToUpper(string(s.args[0])); name {
 	case "PING":
 	case "REPLCONF":
-		if len(s.args) > 1 && strings.EqualFold(string(s.args[1]), "GETACK") {
+		if r := s.replica.Load(); r != nil && len(s.args) > 1 && strings.EqualFold(string(s.args[1]), "GETACK") {
 			r.ack(s.applied.Load().Offset, true)
 		}
 	case "SELECT":

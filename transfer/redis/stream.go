@@ -16,6 +16,7 @@ const (
 	idle      = time.Second // without a command before the mark is taken away
 	lookEvery = 50 * time.Millisecond
 	drain     = 800 * time.Millisecond // for what was received, after a cancel
+	settle    = 10 * time.Second       // for a slow disk to take the position, at the end
 )
 
 // errDone ends the stream: the target has what was asked for.
@@ -55,7 +56,7 @@ func (m *Migration) stream(ctx context.Context, at position) error {
 	if err != nil && !done && ctx.Err() == nil {
 		return err
 	}
-	within, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
+	within, cancel := context.WithTimeout(context.WithoutCancel(ctx), settle)
 	defer cancel()
 	if err := m.tidy(within, *m.applied.Load()); err != nil {
 		m.Log.Warn("the checkpoint stays on the target until the next run", "error", err)
@@ -159,7 +160,9 @@ func (m *Migration) done(b *batch) {
 	}
 	m.stats.oldestNs.Store(b.received.UnixNano())
 	m.applied.Store(&b.at)
-	m.replica.Load().ack(b.at.Offset, false)
+	if r := m.replica.Load(); r != nil {
+		r.ack(b.at.Offset, false)
+	}
 }
 
 // accept is the pipe's: it reads the replies of a transaction.

@@ -1,0 +1,83 @@
+package redis_test
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ferry-migrate/ferry/internal/fault"
+	"github.com/ferry-migrate/ferry/transfer/redis"
+)
+
+func load(t *testing.T, to *instance, files ...string) (*redis.Migration, error) {
+	t.Helper()
+	m := redis.New(redis.Config{To: to.at, State: t.TempDir()})
+	return m, m.Import(context.Background(), files)
+}
+
+// TestImportSnapshot puts a snapshot on a target, from a path and from a URL.
+func TestImportSnapshot(t *testing.T) {
+	from, to := serve(t), serve(t)
+	from.fill()
+	from.do("SAVE")
+	_, err := load(t, to, filepath.Join(from.dir, "dump.rdb"))
+	require.NoError(t, err)
+	same(t, from, to)
+	to.do("FLUSHALL")
+	web := httptest.NewServer(http.FileServer(http.Dir(from.dir)))
+	defer web.Close()
+	_, err = load(t, to, web.URL+"/dump.rdb")
+	require.NoError(t, err)
+	same(t, from, to)
+	http.DefaultClient.CloseIdleConnections()
+	_, err = load(t, to, filepath.Join(from.dir, "dump.rdb"))
+	require.Equal(t, "FERRY-REDIS-TARGET-NOT-EMPTY", fault.CodeOf(err))
+	to.do("FLUSHALL")
+	_, err = load(t, to, web.URL+"/missing.rdb")
+	require.Equal(t, "FERRY-REDIS-FILE", fault.CodeOf(err))
+	http.DefaultClient.CloseIdleConnections()
+}
+
+// TestImportAppendOnly puts an append-only file in several parts on a target, whole and cut off.
+func TestImportAppendOnly(t *testing.T) {
+	from, to := serve(t, "--appendonly", "yes"), serve(t)
+	from.fill()
+	from.do("BGREWRITEAOF")
+	dir := filepath.Join(from.dir, "appendonlydir")
+	manifest := filepath.Join(dir, "appendonly.aof.manifest")
+	eventually(t, "rewritten", func() bool {
+		text, err := os.ReadFile(manifest)
+		return err == nil && strings.Contains(string(text), ".2.base.rdb") && !strings.Contains(string(text), "type h")
+	})
+	w := write(from)
+	eventually(t, "written", func() bool { return from.do("EXISTS counter log") == "2" })
+	w.end()
+	from.kill()
+	_, err := load(t, to, manifest)
+	require.NoError(t, err)
+	parts, err := filepath.Glob(filepath.Join(dir, "*.incr.aof"))
+	require.NoError(t, err)
+	require.Len(t, parts, 1)
+	from.start("--appendonly", "yes")
+	same(t, from, to)
+
+	from.kill()
+	f, err := os.OpenFile(parts[0], os.O_APPEND|os.O_WRONLY, 0)
+	require.NoError(t, err)
+	_, err = f.WriteString("*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n*2\r\n$4\r\nINCR\r\n$5\r\nwhole\r\n*1\r\n$5\r\nMULTI\r\n*2\r\n$4\r\nINCR\r\n$7\r\ncounter\r\n*2\r\n$4\r\nIN")
+	require.NoError(t, err)
+	require.NoError(t, f.Close())
+	to.do("FLUSHALL")
+	m, err := load(t, to, manifest)
+	require.NoError(t, err)
+	require.Len(t, m.Progress().Losses, 1)
+	from.start("--appendonly", "yes")
+	require.Equal(t, "1", to.do("GET whole"))
+	same(t, from, to)
+}
