@@ -16,13 +16,13 @@ import (
 	"time"
 
 	"github.com/ferry-migrate/ferry/controller"
+	"github.com/ferry-migrate/ferry/controller/store/storetest"
 	"github.com/ferry-migrate/ferry/internal/fault"
 	"github.com/ferry-migrate/ferry/reporter/smsapi"
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { storetest.Main(m) }
 
 // A clock is the controller's; tests move it.
 type clock struct {
@@ -52,8 +52,14 @@ type plane struct {
 
 func startPlane(t *testing.T, dir string) *plane {
 	t.Helper()
+	return startPlaneOn(t, "sqlite:"+filepath.Join(dir, "controller.db"), dir)
+}
+
+// startPlaneOn starts a controller on a store, with its keys in dir: those that share a store share them.
+func startPlaneOn(t *testing.T, address, dir string) *plane {
+	t.Helper()
 	c := &clock{at: time.Date(2026, 11, 21, 8, 0, 0, 0, time.UTC)}
-	server, err := controller.Start(t.Context(), controller.Config{Store: "sqlite:" + filepath.Join(dir, "controller.db"), Now: c.now})
+	server, err := controller.Start(t.Context(), controller.Config{Store: address, KeyFile: filepath.Join(dir, "admin-key.json"), Now: c.now})
 	require.NoError(t, err)
 	p := &plane{T: t, Server: server, clock: c, http: &http.Client{Transport: &http.Transport{}}}
 	t.Cleanup(func() {

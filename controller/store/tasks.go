@@ -242,8 +242,16 @@ func (t *Tx) loadSubtasks(tasks ...*Task) error {
 	return nil
 }
 
-// saveSubtasks stores the subtasks of a task that changed, and sets the ids of new ones.
+// saveSubtasks stores the subtasks of a task that changed, sets the ids of new ones and forgets those that are no longer among them.
 func (t *Tx) saveSubtasks(task *Task) error {
+	for _, old := range task.storedSubs {
+		if slices.ContainsFunc(task.Subtasks, func(s Subtask) bool { return s.Name == old.Name }) {
+			continue
+		}
+		if _, err := t.exec("DELETE FROM subtasks WHERE id = ?", old.ID); err != nil {
+			return fmt.Errorf("forget subtask %s: %w", old.Name, err)
+		}
+	}
 	for i := range task.Subtasks {
 		s := &task.Subtasks[i]
 		if i < len(task.storedSubs) && reflect.DeepEqual(*s, task.storedSubs[i]) {

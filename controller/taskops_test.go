@@ -1,0 +1,404 @@
+package controller_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+
+	"net/http"
+
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ferry-migrate/ferry/controller/store/storetest"
+	"github.com/ferry-migrate/ferry/reporter/smsapi"
+	"github.com/stretchr/testify/require"
+)
+
+// createFor creates the documentation's task for a source, with edits of its JSON.
+func (p *plane) createFor(source string, edits ...string) string {
+	p.Helper()
+	text := strings.Replace(string(example(p.T, "create_task_request.json")), `{ "id" : "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxx0001" }`, fmt.Sprintf(`{"id":%q}`, source), 1)
+	for i := 0; i < len(edits); i += 2 {
+		require.Contains(p, text, edits[i])
+		text = strings.Replace(text, edits[i], edits[i+1], 1)
+	}
+	return p.create([]byte(text))
+}
+
+// onBoth runs a test on a controller with SQLite and on one with PostgreSQL.
+func onBoth(t *testing.T, test func(t *testing.T, p *plane)) {
+	t.Run("sqlite", func(t *testing.T) { test(t, startPlane(t, t.TempDir())) })
+	t.Run("postgres", func(t *testing.T) { test(t, startPlaneOn(t, storetest.Postgres(t), t.TempDir())) })
+}
+
+// The life of a task as users order it and its agent obeys: every command is repeated until it is answered.
+func TestLifeOfATask(t *testing.T) {
+	onBoth(t, func(t *testing.T, p *plane) {
+		source := p.register(registration(nil))
+		require.Empty(t, p.poll(source).Name)
+		id := p.createFor(source, `"use_public_ip"`, `"syncing":true,"use_public_ip"`)
+		require.Equal(t, smsapi.TaskNotStarted, p.poll(source).Name)
+		p.refused(400, "SMS.1038", "POST", "/v3/tasks/"+id+"/action", []byte(`{"operation":"stop"}`))
+
+		p.order(id, smsapi.OpStart)
+		require.Equal(t, smsapi.StateRunning, p.show(id).State)
+		require.Equal(t, "initialize", p.show(id).SourceServer.State)
+		for range 2 {
+			require.Equal(t, smsapi.Command{Name: "START", Param: &smsapi.CommandParam{Task: id}}, p.poll(source))
+		}
+		p.refused(400, "SMS.6021", "POST", "/v3/sources/"+source+"/command_result", resultOf("STOP", "success"))
+		p.refused(400, "SMS.6022", "POST", "/v3/sources/"+source+"/command_result", resultOf("START", "perhaps"))
+		p.answer(source, "START", "success")
+		p.answer(source, "START", "success") // the first answer was lost
+		require.Empty(t, p.poll(source).Name)
+		p.refused(400, "SMS.1039", "POST", "/v3/tasks/"+id+"/action", []byte(`{"operation":"start"}`))
+
+		p.progress(id, smsapi.Progress{Subtask: smsapi.SSLConfig, Percent: 100})
+		p.order(id, smsapi.OpStop)
+		p.progress(id, smsapi.Progress{Subtask: smsapi.MigrateLinuxFile, Percent: 40})
+		require.Equal(t, smsapi.StateAborting, p.show(id).State)
+		require.Equal(t, "stopping", p.show(id).SourceServer.State)
+		require.Equal(t, smsapi.CommandStop, p.poll(source).Name)
+		p.answer(source, "STOP", "success")
+		require.Equal(t, smsapi.StateAbort, p.show(id).State)
+		require.Equal(t, "stopped", p.show(id).SourceServer.State)
+		require.Equal(t, smsapi.TaskHasStopped, p.poll(source).Name)
+
+		p.order(id, smsapi.OpStart)
+		p.poll(source)
+		p.answer(source, "START", "success")
+		p.progress(id, smsapi.Progress{Subtask: smsapi.MigrateLinuxFile, Percent: 100, ProcessTrace: `{"phase":"copy"}`})
+		require.Equal(t, smsapi.StateSyncing, p.show(id).State)
+		p.order(id, smsapi.OpCutover)
+		require.Equal(t, smsapi.CommandStart, p.poll(source).Name)
+		require.Equal(t, "cutovering", p.show(id).SourceServer.MigrationCycle)
+		p.answer(source, "START", "success")
+		p.progress(id, smsapi.Progress{Subtask: smsapi.SyncLinuxFile, Percent: 100, ProcessTrace: `{"outcome":"done"}`})
+		require.Equal(t, smsapi.StateMigrateSuccess, p.show(id).State)
+		require.Equal(t, "finished", p.show(id).SourceServer.State)
+		require.Equal(t, smsapi.TaskHasFinished, p.poll(source).Name)
+
+		p.order(id, smsapi.OpRestart)
+		require.Equal(t, smsapi.CommandSync, p.poll(source).Name)
+		p.answer(source, "SYNC", "fail")
+		require.Equal(t, smsapi.StateSyncFail, p.show(id).State)
+		require.Contains(t, p.show(id).ErrorJSON, "could not SYNC")
+
+		p.call("DELETE", "/v3/tasks/"+id, nil, nil)
+		require.Equal(t, smsapi.StateDeleting, p.show(id).State)
+		require.Equal(t, smsapi.CommandDelete, p.poll(source).Name)
+		p.answer(source, "DELETE", "success")
+		p.refused(404, smsapi.CodeNotFound, "GET", "/v3/tasks/"+id, nil)
+		require.Empty(t, p.poll(source).Name)
+	})
+}
+
+func TestAutoStart(t *testing.T) {
+	p := startPlane(t, t.TempDir())
+	source := p.register(registration(nil))
+	id := p.createFor(source, `"use_public_ip"`, `"auto_start":true,"use_public_ip"`)
+	require.Equal(t, smsapi.StateRunning, p.show(id).State)
+	require.Equal(t, smsapi.CommandStart, p.poll(source).Name)
+}
+
+func TestDelete(t *testing.T) {
+	p := startPlane(t, t.TempDir())
+	source := p.register(registration(nil))
+	started := func() string {
+		id := p.createFor(source)
+		p.order(id, smsapi.OpStart)
+		p.progress(id, smsapi.Progress{Subtask: smsapi.SSLConfig})
+		return id
+	}
+	fresh, stranger, known := p.createFor(source), p.createFor("nobody"), started()
+	p.refused(404, smsapi.CodeNotFound, "POST", "/v3/tasks/delete", fmt.Appendf(nil, `{"ids":[%q,"none"]}`, fresh))
+	p.refused(400, smsapi.CodeInvalid, "POST", "/v3/tasks/delete", []byte(`{"ids":[]}`))
+	p.refused(400, smsapi.CodeInvalid, "POST", "/v3/tasks/delete", []byte(`{}`))
+	require.Equal(t, 3, p.list("").Count, "all or none")
+	p.call("POST", "/v3/tasks/delete", fmt.Appendf(nil, `{"ids":[%q,%q,%q,%q]}`, fresh, stranger, known, known), nil)
+	list := p.list("")
+	require.Equal(t, 1, list.Count, "what no agent knows is gone at once")
+	require.Equal(t, smsapi.StateDeleting, list.Tasks[0].State)
+	p.refused(400, smsapi.CodeState, "POST", "/v3/tasks/"+known+"/action", []byte(`{"operation":"collect_log"}`))
+
+	p.clock.add(2 * time.Minute) // the agent went away
+	p.call("DELETE", "/v3/tasks/"+known, nil, nil)
+	require.Zero(t, p.list("").Count)
+}
+
+// Many users on two controllers of one PostgreSQL ask for the same thing at once: it happens once, and the agent is told once.
+func TestManyAskAtOnce(t *testing.T) {
+	address, dir := storetest.Postgres(t), t.TempDir()
+	planes := []*plane{startPlaneOn(t, address, dir), startPlaneOn(t, address, dir)}
+	source := planes[0].register(registration(nil))
+	id := planes[0].createFor(source)
+	for _, round := range []struct {
+		operation, code string
+		told            smsapi.CommandName
+	}{{"start", "SMS.1039", "START"}, {"stop", "SMS.1038", "STOP"}} {
+		var group sync.WaitGroup
+		results := make(chan string, 8)
+		for i := range cap(results) {
+			group.Go(func() {
+				status, answer := planes[i%2].do("POST", "/v3/tasks/"+id+"/action", fmt.Appendf(nil, `{"operation":%q}`, round.operation))
+				var e smsapi.Error
+				if status != 200 && json.Unmarshal(answer, &e) == nil {
+					results <- e.Code
+				} else {
+					results <- ""
+				}
+			})
+		}
+		group.Wait()
+		close(results)
+		won := 0
+		for code := range results {
+			if code == "" {
+				won++
+			} else {
+				require.Equal(t, round.code, code)
+			}
+		}
+		require.Equal(t, 1, won, round.operation)
+		require.Equal(t, round.told, planes[1].poll(source).Name, "one controller queues, the other tells")
+		planes[0].answer(source, round.told, "success")
+		require.NotEqual(t, round.told, planes[1].poll(source).Name)
+	}
+	require.Equal(t, smsapi.StateAbort, planes[1].show(id).State)
+}
+
+func TestSpeedLimits(t *testing.T) {
+	p := startPlane(t, t.TempDir())
+	id := p.createFor("nobody", `"use_public_ip"`, `"speed_limit":65535,"over_speed_threshold":10.5,"use_public_ip"`)
+	path := "/v3/tasks/" + id + "/speed-limit"
+	limits := func() (got smsapi.LimitWindows) {
+		p.call("GET", path, nil, &got)
+		return got
+	}
+	require.Equal(t, []smsapi.LimitWindow{{Start: "00:00", End: "00:00", Speed: 65535, Threshold: 10.5}}, limits().Windows)
+	require.Equal(t, 65535, p.show(id).SpeedLimit)
+
+	five := `{"start":"00:00","end":"06:00","speed":0},{"start":"06:00","end":"08:00","speed":1000},{"start":"08:00","end":"09:00","speed":1001},
+		{"start":"09:00","end":"10:00"},{"start":"22:00","end":"00:00","speed":10000,"over_speed_threshold":0.5}`
+	for _, bad := range []string{
+		`{}`, `{"speed_limit":null}`, `{"speed_limit":[{"start":"00:00"}]}`, `{"speed_limit":[{"end":"00:00"}]}`,
+		`{"speed_limit":[{"start":"24:00","end":"01:00"}]}`, `{"speed_limit":[{"start":"1:00","end":"02:00"}]}`, `{"speed_limit":[{"start":"01:60","end":"02:00"}]}`,
+		`{"speed_limit":[{"start":"00:00","end":"01:00","speed":-1}]}`, `{"speed_limit":[{"start":"00:00","end":"01:00","speed":10001}]}`,
+		`{"speed_limit":[{"start":"00:00","end":"01:00","over_speed_threshold":-1}]}`,
+		`{"speed_limit":[{"start":"00:00","end":"02:00"},{"start":"01:59","end":"03:00"}]}`, `{"speed_limit":[{"start":"22:00","end":"02:00"},{"start":"01:00","end":"03:00"}]}`,
+		`{"speed_limit":[` + five + `,{"start":"10:00","end":"11:00"}]}`,
+	} {
+		p.refused(400, smsapi.CodeInvalid, "POST", path, []byte(bad))
+	}
+	p.call("POST", path, []byte(`{"speed_limit":[`+five+`]}`), nil)
+	got := limits().Windows
+	require.Len(t, got, 5)
+	require.Equal(t, []int{0, 1000, 1000, 0, 1000}, []int{got[0].Speed, got[1].Speed, got[2].Speed, got[3].Speed, got[4].Speed}, "no limit is above 1000 Mbit/s")
+	require.Equal(t, 1000, p.show(id).SpeedLimit, "it is eight o'clock")
+	p.call("POST", path, []byte(`{"speed_limit":[]}`), nil)
+	require.NotNil(t, limits().Windows)
+	require.Empty(t, limits().Windows)
+	require.Zero(t, p.show(id).SpeedLimit)
+	p.refused(404, smsapi.CodeNotFound, "GET", "/v3/tasks/none/speed-limit", nil)
+}
+
+// A rate above the limit by more than its threshold, three reports in a row, pauses the task.
+func TestOverSpeed(t *testing.T) {
+	p := startPlane(t, t.TempDir())
+	source := p.register(registration(nil))
+	id := p.createFor(source)
+	p.call("POST", "/v3/tasks/"+id+"/speed-limit", []byte(`{"speed_limit":[{"start":"08:00","end":"09:00","speed":10,"over_speed_threshold":10}]}`), nil)
+	report := func(speed float64, clock string) smsapi.TaskState {
+		p.progress(id, smsapi.Progress{Subtask: smsapi.MigrateLinuxFile, Percent: 5, MigrateSpeed: speed, AgentTime: clock})
+		return p.show(id).State
+	}
+	for _, speed := range []float64{50, 50, 11, 50, 50} { // 11 is not more than 10 percent above
+		require.Equal(t, smsapi.StateRunning, report(speed, ""))
+	}
+	require.Equal(t, smsapi.StateRunning, report(50, "2026-11-21 12:00:00"), "there is no limit at the agent's noon")
+	require.Equal(t, smsapi.StateRunning, report(50, ""))
+	require.Equal(t, smsapi.StateRunning, report(50, "08:30"))
+	require.Equal(t, smsapi.StateAborting, report(11.1, "nonsense"))
+	require.Contains(t, p.show(id).ErrorJSON, "SMS.9007")
+	require.Equal(t, smsapi.CommandStop, p.poll(source).Name)
+}
+
+func TestSettings(t *testing.T) {
+	p := startPlane(t, t.TempDir())
+	id := p.createFor("nobody")
+	path := "/v3/tasks/" + id + "/configuration-setting"
+	settings := func(query string) (got smsapi.ShownSettings) {
+		p.call("GET", path+query, nil, &got)
+		return got
+	}
+	require.Equal(t, smsapi.ShownSettings{TaskID: id, MigrateType: "LINUX_MIGRATE_FILE", Configurations: []smsapi.Config{}}, settings(""))
+	p.call("POST", path, []byte(`{"configurations":[{"config_key":"SYNC_EXCLUDE_PATH","config_value":"/a,/b"},{"config_key":"LINUX_CPU_LIMIT","config_value":"50"}]}`), nil)
+	p.call("POST", path, []byte(`{"configurations":[{"config_key":"SYNC_EXCLUDE_DIR","config_value":"/c"}]}`), nil)
+	require.Equal(t, []smsapi.Config{{Key: "LINUX_CPU_LIMIT", Value: "50"}, {Key: "SYNC_EXCLUDE_DIR", Value: "/c"}}, settings("").Configurations)
+	require.Len(t, settings("?config_key=SYNC_EXCLUDE_PATH").Configurations, 1, "either spelling")
+	require.Empty(t, settings("?config_key=LINUX_MEM_LIMIT").Configurations)
+	require.Len(t, p.list("").Tasks[0].SpecialConfig, 2)
+	p.call("POST", path, []byte(`{"configurations":[{"config_key":"LINUX_CPU_LIMIT","config_value":""}]}`), nil)
+	require.Len(t, settings("").Configurations, 1)
+	for _, bad := range []string{`{}`, `{"configurations":[{"config_key":"DANCE"}]}`, `{"configurations":[{"config_key":"LINUX_CPU_LIMIT","config_value":"101"}]}`} {
+		p.refused(400, smsapi.CodeInvalid, "POST", path, []byte(bad))
+	}
+	p.refused(400, smsapi.CodeInvalid, "GET", path+"?config_key=DANCE", nil)
+	p.refused(404, smsapi.CodeNotFound, "POST", "/v3/tasks/none/configuration-setting", []byte(`{"configurations":[]}`))
+}
+
+func TestNetworkCheck(t *testing.T) {
+	p := startPlane(t, t.TempDir())
+	id := p.createFor("nobody")
+	path := "/v3/" + id + "/update-network-check-info"
+	good := `{"domain_connectivity":true,"destination_connectivity":false,"network_delay":10000,"network_jitter":10000,"migration_speed":10000,
+		"loss_percentage":100,"cpu_usage":100,"mem_usage":100,"evaluation_result":"medium"}`
+	var answer smsapi.TaskID
+	p.call("POST", path, []byte(good), &answer)
+	require.Equal(t, id, answer.TaskID)
+	require.InDelta(t, 100, p.show(id).NetworkCheckInfo.MemUsage, 0)
+	require.Equal(t, "medium", p.list("").Tasks[0].NetworkCheckInfo.EvaluationResult)
+	for _, edit := range [][2]string{
+		{`10000,"network_j`, `10000.5,"network_j`}, {`"network_delay":10000,`, ``}, {`"loss_percentage":100`, `"loss_percentage":100.1`},
+		{`"cpu_usage":100`, `"cpu_usage":-1`}, {`medium`, `short`}, {`medium`, `very long`}, {`"mem_usage":100,`, ``},
+	} {
+		require.Contains(t, good, edit[0])
+		p.refused(400, smsapi.CodeInvalid, "POST", path, []byte(strings.Replace(good, edit[0], edit[1], 1)))
+	}
+	p.refused(404, smsapi.CodeNotFound, "POST", "/v3/none/update-network-check-info", []byte(good))
+}
+
+func TestConsistency(t *testing.T) {
+	p := startPlane(t, t.TempDir())
+	id, other := p.createFor("nobody"), p.createFor("nobody")
+	path := "/v3/tasks/" + id + "/consistency-result"
+	var list smsapi.ConsistencyList
+	p.call("GET", path, nil, &list)
+	require.Equal(t, smsapi.ConsistencyList{TaskID: id, Results: []string{}}, list)
+	one := `{"dir_check":"=/data","num_total_files":2147483647,"num_different_files":0,"num_target_miss_files":1,"num_target_more_files":2}`
+	p.call("POST", path, []byte(`{"consistency_result":[`+one+`]}`), nil)
+	p.call("GET", path, nil, &list)
+	require.Len(t, list.Results, 1)
+	require.JSONEq(t, one, list.Results[0])
+	for _, bad := range []string{
+		`{}`, `{"consistency_result":[{"dir_check":"/"}]}`, strings.Replace(`{"consistency_result":[`+one+`]}`, `2147483647`, `2147483648`, 1),
+		strings.Replace(`{"consistency_result":[`+one+`]}`, `:1,`, `:-1,`, 1),
+	} {
+		p.refused(400, smsapi.CodeInvalid, "POST", path, []byte(bad))
+	}
+
+	export := fmt.Appendf(nil, `{"task_info":[{"task_id":%q,"source_id":"s","source_name":"name, with comma"},{"task_id":%q}]}`, id, other)
+	status, file := p.do("POST", "/v3/tasks/consistency-results/export", export)
+	require.Equal(t, 200, status, string(file))
+	require.Equal(t, "task_id,source_id,source_name,dir_check,num_total_files,num_different_files,num_target_miss_files,num_target_more_files\n"+
+		id+",s,\"name, with comma\",'=/data,2147483647,0,1,2\n"+other+",,,,,,,\n", string(file))
+	p.refused(404, smsapi.CodeNotFound, "POST", "/v3/tasks/consistency-results/export", []byte(`{"task_info":[{"task_id":"none"}]}`))
+}
+
+// Logs that a user asks for travel from the agent into the controller's database, by a URL that needs no other proof and holds an hour.
+func TestLogs(t *testing.T) {
+	onBoth(t, func(t *testing.T, p *plane) {
+		source := p.register(registration(nil))
+		id := p.createFor(source)
+		path := "/v3/tasks/" + id + "/log"
+		require.Equal(t, smsapi.LogInit, p.list("").Tasks[0].LogCollectStatus)
+		p.refused(404, smsapi.CodeNotFound, "GET", path+"/content", nil)
+		p.refused(400, smsapi.CodeInvalid, "POST", path, []byte(`{}`))
+		p.refused(400, smsapi.CodeInvalid, "POST", path, []byte(`{"log_bucket":""}`))
+
+		p.call("POST", path, []byte(`{"log_bucket":"some-bucket","log_expire":60}`), nil)
+		require.Equal(t, smsapi.LogUploading, p.list("").Tasks[0].LogCollectStatus)
+		require.Equal(t, "some-bucket", p.poll(source).Param.Bucket)
+		p.answer(source, "UPLOAD_LOG", "fail")
+		require.Equal(t, smsapi.LogFailed, p.list("").Tasks[0].LogCollectStatus)
+
+		p.order(id, smsapi.OpCollectLog)
+		ticket := p.poll(source).Param.Bucket
+		require.True(t, strings.HasPrefix(ticket, p.URL()+path+"/content?ticket="), ticket)
+		logs := bytes.Repeat([]byte("log\x00"), 1<<18)
+		put := func(url string) int {
+			r, err := http.NewRequestWithContext(t.Context(), "PUT", url, bytes.NewReader(logs))
+			require.NoError(t, err)
+			status, _ := p.send(r)
+			return status
+		}
+		require.Equal(t, 401, put(p.URL()+path+"/content"))
+		require.Equal(t, 401, put(ticket[:len(ticket)-1]))
+		require.Equal(t, 401, put(strings.Replace(ticket, id, p.createFor("nobody"), 1)), "a ticket is for one task")
+		require.Equal(t, 200, put(ticket))
+		p.answer(source, "UPLOAD_LOG", "success")
+		require.Equal(t, smsapi.LogUploaded, p.list("?id=" + id).Tasks[0].LogCollectStatus)
+		status, got := p.do("GET", path+"/content", nil)
+		require.Equal(t, 200, status)
+		require.Equal(t, logs, got)
+		require.Equal(t, 400, put(ticket), "nobody asks any more")
+
+		p.order(id, smsapi.OpCollectLog)
+		p.clock.add(time.Hour + time.Second)
+		require.Equal(t, 401, put(ticket), "an hour is over")
+	})
+}
+
+func TestUpdateTask(t *testing.T) {
+	p := startPlane(t, t.TempDir())
+	id := p.createFor("nobody")
+	path := "/v3/tasks/" + id
+	var answer smsapi.UpdateTaskResponse
+	p.call("PUT", path, []byte(`{"name":"other","type":"MIGRATE_BLOCK","region_id":"r","region_name":"rn","exist_server":true,"migration_ip":"10.0.0.1",
+		"use_ipv6":false,"use_public_ip":false,"speed_limit":65535,"project_name":"pn","project_id":"pi","enterprise_project":"ep","image_disk_id":"image",
+		"vm_template_id":"vt","target_disk_ids":"disk-a disk-b","snapshot_ids":"a;b","cutovered_snapshot_ids":"c"}`), &answer)
+	require.Equal(t, id, answer.ID)
+	task := p.show(id)
+	require.Equal(t, "other MIGRATE_BLOCK r rn 10.0.0.1 pn pi ep vt a;b", strings.Join([]string{
+		task.Name, string(task.Type), task.RegionID, task.RegionName, *task.MigrationIP, task.ProjectName, task.ProjectID, task.EnterpriseProjectID,
+		*task.VMTemplateID, task.TargetSnapshotID,
+	}, " "))
+	require.Equal(t, 65535, task.SpeedLimit)
+	require.Equal(t, "disk-a", task.TargetServer.Disks[0].DiskID)
+	require.Equal(t, "image", *task.TargetServer.ImageDiskID)
+	require.Equal(t, "c", *task.TargetServer.CutoveredSnapshotIDs)
+	require.Equal(t, smsapi.MigrateLinuxBlock, task.Subtasks[1].Name)
+	require.Equal(t, 1, p.list("?name=other&enterprise_project_id=ep").Count, "it is found by what it is now")
+
+	p.call("PUT", path, []byte(`{"clone_server":{"vm_id":"v","name":"n","clone_state":"FINISHED"},"target_server":{"vm_id":"vm","name":"made","ip":"10.0.0.2",
+		"os_version":"UBUNTU_24_4_SERVER_64BIT","firmware":"UEFI","btrfs_list":[],"disks":[{"id":7,"name":"/dev/vdb","disk_id":"d","size":10,"used_size":5,
+		"partition_style":"GPT","relation_name":"/dev/vdc","physical_volumes":[{"id":8,"name":"/dev/vdb1","size":9,"free_size":4,"used_size":5}]}]}}`), &answer)
+	target := p.show(id).TargetServer
+	require.Equal(t, "vm made 10.0.0.2", strings.Join([]string{target.VMID, target.Name, *target.IP}, " "))
+	require.Equal(t, int64(7), target.Disks[0].ID)
+	require.Equal(t, smsapi.UseNormal, target.Disks[0].DeviceUse)
+	require.Equal(t, int64(4), target.Disks[0].PhysicalVolumes[0].FreeSize)
+	require.Equal(t, "FINISHED", p.show(id).CloneServer.CloneState)
+	require.Equal(t, "other", p.show(id).Name, "what was not sent stays")
+
+	for body, code := range map[string]string{
+		`{"name":""}`: smsapi.CodeInvalid, `{"name":"a b"}`: smsapi.CodeTaskName, `{"type":"MIGRATE_SOUL"}`: smsapi.CodeInvalid,
+		`{"speed_limit":65536}`: smsapi.CodeInvalid, `{"speed_limit":-1}`: smsapi.CodeInvalid,
+		`{"target_disk_ids":"` + strings.Repeat("x", 256) + `"}`:             smsapi.CodeInvalid,
+		`{"region_id":"` + strings.Repeat("x", 256) + `"}`:                   smsapi.CodeInvalid,
+		`{"clone_server":{"clone_state":"DANCING"}}`:                         smsapi.CodeInvalid,
+		`{"target_server":{"disks":[{"partition_style":"APM"}]}}`:            smsapi.CodeInvalid,
+		`{"target_server":{"firmware":"COREBOOT"}}`:                          smsapi.CodeInvalid,
+		`{"clone_server":{"error_msg":"` + strings.Repeat("x", 1025) + `"}}`: smsapi.CodeInvalid,
+	} {
+		p.refused(400, code, "PUT", path, []byte(body))
+	}
+	p.call("PUT", path, []byte(`{"target_disk_ids":"`+strings.Repeat("x", 255)+`","region_id":"`+strings.Repeat("ж", 255)+`"}`), &answer)
+	p.progress(id, smsapi.Progress{Subtask: smsapi.SSLConfig})
+	p.refused(400, smsapi.CodeState, "PUT", path, []byte(`{"type":"MIGRATE_FILE"}`))
+	p.call("PUT", path, []byte(`{"type":"MIGRATE_BLOCK"}`), &answer)
+	p.refused(404, smsapi.CodeNotFound, "PUT", "/v3/tasks/none", []byte(`{}`))
+}
+
+func TestActionRefusals(t *testing.T) {
+	p := startPlane(t, t.TempDir())
+	id := p.createFor("nobody")
+	for _, bad := range []string{``, `{}`, `{"operation":"dance"}`, `{"operation":"START"}`, `{"operation":"start","template_id":"` + strings.Repeat("x", 256) + `"}`} {
+		p.refused(400, smsapi.CodeInvalid, "POST", "/v3/tasks/"+id+"/action", []byte(bad))
+	}
+	p.refused(404, smsapi.CodeNotFound, "POST", "/v3/tasks/none/action", []byte(`{"operation":"start"}`))
+	p.call("POST", "/v3/tasks/"+id+"/action", []byte(`{"operation":"start","param":{"a":"b"},"switch_hce":true,"vpc":{"id":"x"},"unknown":1}`), nil)
+}
