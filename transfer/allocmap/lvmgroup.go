@@ -110,7 +110,10 @@ func (g *lvmGroup) readLogical(name string, s section) (*lvmLogical, error) {
 		if err == nil {
 			err = e
 		}
-		for _, v := range seg.values {
+		for key, v := range seg.values {
+			if key == "type" {
+				continue
+			}
 			switch v := v.(type) {
 			case string:
 				g.refer(v)
