@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: build test lint bench cross clean proved soak
+.PHONY: build test lint bench cross clean proved soak conformance
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
@@ -33,6 +33,7 @@ proved:
 lint: $(GOLANGCI)
 	$(GOLANGCI) run ./...
 	GOOS=windows $(GOLANGCI) run ./...
+	cd e2e/conformance && $(GOLANGCI) run -c $(CURDIR)/.golangci.yml ./...
 
 $(GOLANGCI):
 	mkdir -p $(TOOLS)
@@ -47,6 +48,10 @@ cross:
 		go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/$$GOOS-$$GOARCH/ ./cmd/ferry; \
 		go vet ./...; \
 	done
+
+# conformance drives a running controller with the vendor's SDK. It is a module of its own: the SDK never enters the agent.
+conformance:
+	cd e2e/conformance && go vet ./... && go test -count=1 -timeout 5m ./...
 
 # bench compares Ferry with its peers on the same data, in turn; BENCH holds its options (-h lists them).
 BENCH ?=

@@ -83,7 +83,7 @@ func (s *Schemas) refer(t reflect.Type, request bool) map[string]any {
 
 func (s *Schemas) object(t reflect.Type, request bool) map[string]any {
 	properties, required := map[string]any{}, []string{}
-	for field := range fields(t) {
+	for _, field := range fields(t) {
 		schema := s.of(field.typ, field.rule, request)
 		switch {
 		case request && field.rule.required, !request && !field.optional:
@@ -176,29 +176,33 @@ type jsonField struct {
 	optional bool // may be left out of an answer
 }
 
-// fields yields the fields of a struct, those of the structs it embeds too.
-func fields(t reflect.Type) func(yield func(jsonField) bool) {
-	return func(yield func(jsonField) bool) {
-		for i := range t.NumField() {
-			field := t.Field(i)
-			name, options, _ := strings.Cut(field.Tag.Get("json"), ",")
-			switch {
-			case name == "-" || !field.IsExported():
-				continue
-			case field.Anonymous && name == "":
-				for inner := range fields(field.Type) {
-					if !yield(inner) {
-						return
-					}
-				}
-				continue
-			case name == "":
-				name = field.Name
-			}
-			optional := strings.Contains(options, "omitempty") || strings.Contains(options, "omitzero")
-			if !yield(jsonField{name: name, typ: field.Type, rule: parseRule(field.Tag.Get("rule")), optional: optional}) {
-				return
-			}
+// fields returns the fields of a struct, those of the structs it embeds too unless it hides them.
+func fields(t reflect.Type) (list []jsonField) {
+	seen := map[string]bool{}
+	add := func(f jsonField) {
+		if !seen[f.name] {
+			seen[f.name] = true
+			list = append(list, f)
 		}
 	}
+	var embedded []jsonField
+	for i := range t.NumField() {
+		field := t.Field(i)
+		name, options, _ := strings.Cut(field.Tag.Get("json"), ",")
+		switch {
+		case field.Anonymous && name == "":
+			embedded = append(embedded, fields(field.Type)...)
+			continue
+		case name == "-" || !field.IsExported():
+			continue
+		case name == "":
+			name = field.Name
+		}
+		optional := strings.Contains(options, "omitempty") || strings.Contains(options, "omitzero")
+		add(jsonField{name: name, typ: field.Type, rule: parseRule(field.Tag.Get("rule")), optional: optional})
+	}
+	for _, f := range embedded {
+		add(f)
+	}
+	return list
 }
