@@ -93,8 +93,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		controllerCommand(),
 		agentCommand(),
 		taskCommand(),
+		sourceCommand(),
 		discoverCommand(),
 		checkCommand(),
+		redisCommand(),
 		versionCommand(),
 	)
 	root.SetArgs(args)

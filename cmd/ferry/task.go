@@ -17,24 +17,29 @@ import (
 // watchEvery is how often `ferry task watch` looks.
 const watchEvery = 2 * time.Second
 
-// taskFlags are those of every task command.
+// taskFlags are those of every command that asks a controller.
 type taskFlags struct {
 	state, controller string
 	json              bool
 }
 
-// taskCommand reads tasks from a controller and steers the one that runs here.
+// taskCommand reads tasks from a controller, and changes them there or where they run.
 func taskCommand() *cobra.Command {
 	f := &taskFlags{}
 	cmd := &cobra.Command{Use: "task", Short: "See and steer migrations", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
-		return usagef("say which: ferry task list, show, watch, cutover, limit or stop")
+		return usagef("say which: ferry task create, list, show, watch, start, stop, sync, clone, cutover, delete or limit")
 	}}
-	cmd.PersistentFlags().StringVar(&f.state, "state", "", "state directory of the migration")
+	f.register(cmd)
+	cmd.AddCommand(taskCreateCommand(f), taskListCommand(f), taskShowCommand(f), taskWatchCommand(f), taskStartCommand(f), taskStopCommand(f),
+		taskSyncCommand(f), taskCloneCommand(f), taskCutoverCommand(f), taskDeleteCommand(f), taskLimitCommand(f))
+	return cmd
+}
+
+// register adds the flags that all commands of a controller have.
+func (f *taskFlags) register(cmd *cobra.Command) {
+	cmd.PersistentFlags().StringVar(&f.state, "state", "", "state directory of the migration, or of the controller")
 	cmd.PersistentFlags().StringVar(&f.controller, "controller", "", "URL of a controller; its key is read from CLOUD_SDK_AK and CLOUD_SDK_SK")
 	cmd.PersistentFlags().BoolVar(&f.json, "json", false, "print one JSON object per line")
-	cmd.AddCommand(taskListCommand(f), taskShowCommand(f), taskWatchCommand(f),
-		taskCutoverCommand(f), taskLimitCommand(f), taskStopCommand(f))
-	return cmd
 }
 
 func taskListCommand(f *taskFlags) *cobra.Command {
@@ -91,45 +96,6 @@ func taskWatchCommand(f *taskFlags) *cobra.Command {
 				return err
 			}
 			return f.watch(cmd.Context(), cmd.OutOrStdout(), id)
-		},
-	}
-}
-
-func taskCutoverCommand(f *taskFlags) *cobra.Command {
-	return &cobra.Command{
-		Use: "cutover [TASK]", Short: "Do the last sync pass of the task that runs here, then end it", Args: cobra.MaximumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := f.control(cmd.Context(), args)
-			if err != nil {
-				return err
-			}
-			return c.Cutover(cmd.Context())
-		},
-	}
-}
-
-func taskLimitCommand(f *taskFlags) *cobra.Command {
-	return &cobra.Command{
-		Use: "limit [TASK] RATE", Short: "Change the limit of the task that runs here: 200Mbit, 25MiB, 0 for none", Args: cobra.RangeArgs(1, 2),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := f.control(cmd.Context(), args[:len(args)-1])
-			if err != nil {
-				return err
-			}
-			return c.SetLimit(cmd.Context(), args[len(args)-1])
-		},
-	}
-}
-
-func taskStopCommand(f *taskFlags) *cobra.Command {
-	return &cobra.Command{
-		Use: "stop [TASK]", Short: "Stop the task that runs here; running the same migration again resumes it", Args: cobra.MaximumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := f.control(cmd.Context(), args)
-			if err != nil {
-				return err
-			}
-			return c.Stop(cmd.Context())
 		},
 	}
 }
