@@ -96,7 +96,6 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		sourceCommand(),
 		discoverCommand(),
 		checkCommand(),
-		redisCommand(),
 		versionCommand(),
 	)
 	root.SetArgs(args)
