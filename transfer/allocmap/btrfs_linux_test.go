@@ -3,6 +3,7 @@ package allocmap
 import (
 	"context"
 	"encoding/binary"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -159,6 +160,80 @@ func TestBtrfsFrozen(t *testing.T) {
 			run(t, "btrfs", "check", "--readonly", "--check-data-csum", "--force", to)
 		})
 	})
+}
+
+// TestBtrfsGroupTree gives a filesystem a block-group tree, which Debian's mkfs cannot: the items move from the extent tree to the
+// leaf of another tree. The map stays the same; without the items it does not.
+func TestBtrfsGroupTree(t *testing.T) {
+	need(t, "mkfs.btrfs")
+	image := blank(t, 128*mib)
+	run(t, "mkfs.btrfs", "-q", "-f", "-m", "single", "-R", "free-space-tree", image)
+	before := scannedWell(t, image)[0]
+	v := opened(t, image)
+	super, err := readBtrfs(v)
+	require.NoError(t, err)
+	trees := &btrfsTrees{super: super, devices: map[uint64]*volume{1: v}}
+	require.NoError(t, trees.loadChunks())
+
+	write := func(logical uint64, b []byte) {
+		le.PutUint32(b, crc32c(b[32:]))
+		c := trees.chunk(logical)
+		patch(t, image, int64(c.copies(logical - c.start)[0].offset), b)
+	}
+	items := func(b []byte, f func(header []byte, k btrfsKey, data []byte)) {
+		for i := range int(le.Uint32(b[96:])) {
+			h := b[btrfsHeader+25*i:][:25]
+			f(h, decodeKey(h), b[btrfsHeader+le.Uint32(h[17:]):][:le.Uint32(h[21:])])
+		}
+	}
+	leaf := func(p btrfsPointer) []byte {
+		b, err := trees.node(p)
+		require.NoError(t, err)
+		require.Zero(t, b[100], "the tree has one block")
+		return b
+	}
+	const freeSpaceTree, noItem = 10, 193
+	roots := leaf(btrfsPointer{logical: super.root, generation: super.generation})
+	pointers := map[uint64]btrfsPointer{}
+	items(roots, func(h []byte, k btrfsKey, data []byte) {
+		if k.kind == btrfsRootItem {
+			pointers[k.object] = btrfsPointer{logical: le.Uint64(data[176:]), generation: le.Uint64(data[160:])}
+		}
+		if k.object == freeSpaceTree {
+			le.PutUint64(h, btrfsGroupTree)
+		}
+	})
+	extents, groups := leaf(pointers[btrfsExtentTree]), leaf(pointers[freeSpaceTree])
+	clear(groups[96:100])
+	clear(groups[btrfsHeader:])
+	n, end := 0, len(groups)-btrfsHeader
+	items(extents, func(h []byte, k btrfsKey, data []byte) {
+		if k.kind != btrfsGroupItem {
+			return
+		}
+		end -= len(data)
+		to := groups[btrfsHeader+25*n:]
+		copy(to, h)
+		le.PutUint32(to[17:], uint32(end))
+		copy(groups[btrfsHeader+end:], data)
+		n++
+		h[8] = noItem
+	})
+	require.NotZero(t, n)
+	le.PutUint32(groups[96:], uint32(n))
+	write(super.root, roots)
+	write(pointers[btrfsExtentTree].logical, extents)
+	write(pointers[freeSpaceTree].logical, groups)
+	b, err := v.read(64*kib, 4096)
+	require.NoError(t, err)
+	le.PutUint64(b[0xB4:], btrfsBlockGroupTree)
+	le.PutUint32(b, crc32c(b[32:]))
+	patch(t, image, 64*kib, b)
+	require.Equal(t, before.Extents, scannedWell(t, image)[0].Extents)
+
+	le.PutUint32(groups[96:], uint32(n-1))
+	write(pointers[freeSpaceTree].logical, groups)
+	require.Contains(t, fmt.Sprint(scanned(t, image)[0].Volumes[0].Notes), "its extents do not add up")
 }
 
 // TestBtrfsDoubt has filesystems that cannot be believed.

@@ -302,8 +302,8 @@ func TestTableDoubt(t *testing.T) {
 		{"no MBR", gpt, func(i string) { patch(t, i, 0, zero) }, "does not announce", ""},
 		{"another MBR", gpt, func(i string) { patch(t, i, 446+4, []byte{0x83}) }, "does not announce", ""},
 		{"grown", gpt, func(i string) { require.NoError(t, os.Truncate(i, 80*mib)) }, "", "has grown"},
-		{"hybrid", gpt, func(i string) { patch(t, i, 446+16, mbrBytes(0x83, 2048, 32768)) }, "", ""},
-		{"hybrid that differs", gpt, func(i string) { patch(t, i, 446+16, mbrBytes(0x83, 2048, 32769)) }, "not in the GPT", ""},
+		{"hybrid", gpt, func(i string) { patch(t, i, 446+16, entry(0x83, 2048, 32768)) }, "", ""},
+		{"hybrid that differs", gpt, func(i string) { patch(t, i, 446+16, entry(0x83, 2048, 32769)) }, "not in the GPT", ""},
 		{"4096", "label: gpt\nsector-size: 4096\nstart=256, size=4096\n", func(string) {}, "", ""},
 		{"broken chain", dos, func(i string) { patch(t, i, 20*mib+510, zero[:2]) }, "breaks", ""},
 		{"chain back", dos, func(i string) { patch(t, i, 20*mib+446+16+8, zero[:4]) }, "turns back", ""},
@@ -324,12 +324,6 @@ func TestTableDoubt(t *testing.T) {
 			require.Contains(t, strings.Join(m.Volumes[0].Notes, "; "), c.note)
 		})
 	}
-}
-
-// mbrBytes is an entry of a boot record, in sectors.
-func mbrBytes(kind byte, start, count uint32) []byte {
-	b := append(make([]byte, 4), kind, 0, 0, 0)
-	return le.AppendUint32(le.AppendUint32(b, start), count)
 }
 
 // TestForeign has members of what is not read further: they are never taken for the filesystem that they show.

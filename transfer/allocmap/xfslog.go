@@ -230,7 +230,7 @@ func (r logRecord) harmless() (unmount bool, err error) {
 		b = b[n:]
 		switch {
 		case flags&xlogUnmount != 0:
-			return be.Uint32(r.header[40:]) == 1, nil
+			unmount = be.Uint32(r.header[40:]) == 1
 		case flags&^0x3 != 0: // start 1 and commit 2; a continued operation belongs to a change that is not small
 			return false, errLog
 		case n == 0:
@@ -246,5 +246,5 @@ func (r logRecord) harmless() (unmount bool, err error) {
 	if parts > 0 {
 		return false, fmt.Errorf("%w: an item is cut", errLog)
 	}
-	return false, nil
+	return unmount, nil
 }
