@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -13,6 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/ferry-migrate/ferry/collector/inventory"
+	"github.com/ferry-migrate/ferry/internal/fault"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -85,6 +88,27 @@ func (m memory) ReadAt(p []byte, off int64) (int, error) {
 func TestImageMissing(t *testing.T) {
 	_, err := Images(context.Background(), []string{t.TempDir() + "/none"})
 	require.ErrorContains(t, err, "none")
+}
+
+// TestImagePacked: an image that is not raw is named, and what to do about it; so is what is no image at all.
+func TestImagePacked(t *testing.T) {
+	dir := t.TempDir()
+	for name, content := range map[string]string{"disk.qcow2": "QFI\xfb\x00\x00\x00\x03", "disk.vdi": strings.Repeat("<<< ", 16) + "\x7f\x10\xda\xbe", "disk.gz": "\x1f\x8b\x08\x00"} {
+		path := filepath.Join(dir, name)
+		require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
+		_, err := Images(context.Background(), []string{path})
+		require.Equal(t, "FERRY-IMAGE-FORMAT", fault.CodeOf(err), name)
+		require.NotEmpty(t, fault.RemedyOf(err))
+	}
+	_, err := Images(context.Background(), []string{dir})
+	require.Equal(t, "FERRY-IMAGE-FORMAT", fault.CodeOf(err))
+	empty := filepath.Join(dir, "empty")
+	require.NoError(t, os.WriteFile(empty, nil, 0o600))
+	s, err := Images(context.Background(), []string{empty})
+	require.NoError(t, err)
+	var b strings.Builder
+	require.NoError(t, WriteTree(&b, s))
+	require.Contains(t, b.String(), "nothing recognised")
 }
 
 // TestSegments reads a volume of a striped and a linear segment, at every offset and length.

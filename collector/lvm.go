@@ -15,6 +15,9 @@ import (
 // not active, in image files, and without taking lvm2's locks. lvm2 itself serves the tests as the judge. The one thing that
 // the disk does not know, how full a thin pool or snapshot is, comes from the kernel.
 
+// unreadMetadata is the problem of a group of which only the active volumes are known.
+const unreadMetadata = "its metadata could not be read: run as root, or a disk is missing"
+
 // physicals is what all physical volumes say.
 type physicals struct {
 	device     map[string]string   // by UUID

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -45,12 +46,19 @@ func activate(groups []inventory.VolumeGroup, list []mapped) {
 	}
 }
 
+// internalVolume are the names that LVM gives to volumes of its own (lvm2/lib/metadata/lv_manip.c).
+var internalVolume = regexp.MustCompile(`_([rm]image|rmeta)_\d+$|_(mlog|[tc]data|[tc]meta|corig|cvol|vdata|pmspare)$`)
+
 // unreadGroups makes groups of the active logical volumes that no metadata was found for, as when the devices may not be read. Their
-// names and sizes are all that the kernel knows.
+// names and sizes, and what they lie on, are all that the kernel knows.
 func unreadGroups(groups []inventory.VolumeGroup, list []mapped) []inventory.VolumeGroup {
 	known := map[string]bool{}
 	for _, vg := range groups {
 		known[strings.ReplaceAll(vg.UUID, "-", "")] = true
+	}
+	layer := map[string]bool{} // devices that others of LVM lie on
+	for _, m := range list {
+		layer[m.node] = true
 	}
 	at := map[string]int{}
 	for _, m := range list {
@@ -65,16 +73,16 @@ func unreadGroups(groups []inventory.VolumeGroup, list []mapped) []inventory.Vol
 			at[id[:32]] = i
 			groups = append(groups, inventory.VolumeGroup{
 				Name: vgName, UUID: id[:32], Status: []string{}, Physical: []inventory.PhysicalVolume{}, Logical: []inventory.LogicalVolume{},
-				Problems: []string{"its metadata could not be read: run as root, or a disk is missing"},
+				Problems: []string{unreadMetadata},
 			})
 		}
 		vg := &groups[i]
 		vg.Logical = append(vg.Logical, inventory.LogicalVolume{
-			Name: lvName, UUID: id[32:64], Device: m.node, Number: m.number, Active: true, Internal: len(id) > 64, Size: m.size, Status: []string{},
+			Name: lvName, UUID: id[32:64], Device: m.node, Number: m.number, Active: true, Internal: len(id) > 64 || internalVolume.MatchString(lvName), Size: m.size, Status: []string{},
 			Segments: []inventory.Segment{}, Holders: m.holders,
 		})
 		for _, slave := range m.slaves {
-			if !slices.ContainsFunc(vg.Physical, func(pv inventory.PhysicalVolume) bool { return pv.Device == slave }) {
+			if !layer[slave] && !slices.ContainsFunc(vg.Physical, func(pv inventory.PhysicalVolume) bool { return pv.Device == slave }) {
 				vg.Physical = append(vg.Physical, inventory.PhysicalVolume{Device: slave})
 			}
 		}

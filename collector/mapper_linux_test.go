@@ -46,13 +46,17 @@ func TestUnreadGroups(t *testing.T) {
 	got := unreadGroups(nil, []mapped{
 		{name: "vg-root", uuid: id("r"), node: "/dev/mapper/vg-root", number: "253:0", size: 5, slaves: []string{"/dev/sda2"}},
 		{name: "vg-data", uuid: id("d"), node: "/dev/mapper/vg-data", number: "253:1", size: 6, slaves: []string{"/dev/sda2", "/dev/sdb1"}},
-		{name: "vg-pool_tdata", uuid: id("p") + "-tdata"},
+		{name: "vg-pool_tdata", node: "/dev/mapper/vg-pool_tdata", uuid: id("p") + "-tdata", slaves: []string{"/dev/sda2"}},
+		{name: "vg-pool", uuid: id("q") + "-tpool", slaves: []string{"/dev/mapper/vg-pool_tdata"}},
+		{name: "vg-r_rimage_0", uuid: id("i")},
 		{name: "home", uuid: "CRYPT-LUKS2-x"},
 	})
 	require.Len(t, got, 1)
 	require.Equal(t, []inventory.PhysicalVolume{{Device: "/dev/sda2"}, {Device: "/dev/sdb1"}}, got[0].Physical)
-	require.Len(t, got[0].Logical, 3)
-	require.True(t, got[0].Logical[2].Internal)
+	require.Len(t, got[0].Logical, 5)
+	for _, lv := range got[0].Logical {
+		require.Equal(t, lv.Name != "root" && lv.Name != "data", lv.Internal, lv.Name)
+	}
 	require.NotEmpty(t, got[0].Problems)
 	known := []inventory.VolumeGroup{{UUID: strings.Repeat("g", 6) + "-" + strings.Repeat("g", 26)}}
 	require.Len(t, unreadGroups(known, []mapped{{name: "vg-root", uuid: id("r")}}), 1)

@@ -38,7 +38,9 @@ func (s *script) Send(context.Context, int64, time.Duration) (int64, time.Durati
 // tcpPath measures connections only.
 type tcpPath string
 
-func (p tcpPath) Connect(ctx context.Context) (time.Duration, error) { return connectTCP(ctx, string(p)) }
+func (p tcpPath) Connect(ctx context.Context) (time.Duration, error) {
+	return connectTCP(ctx, string(p))
+}
 
 func (p tcpPath) Send(context.Context, int64, time.Duration) (int64, time.Duration, error) {
 	return 0, 0, errors.New("not here")

@@ -72,7 +72,7 @@ func checkSeen(s *inventory.Server, f *findings) {
 			if s.OS.Family == inventory.FamilyWindows {
 				remedy = "run ferry as Administrator"
 			}
-			f.error("FERRY-PERMISSION", subject, m.Reason, remedy)
+			f.error("FERRY-PERMISSION", subject, "cannot be looked at: "+m.Reason, remedy)
 		case m.Part == "mounts" && m.Subject != "":
 			f.error("FERRY-MOUNT-STUCK", m.Subject, m.Reason, "bring its server back, or unmount it with umount -l; programs that touch it hang")
 		default:

@@ -2,6 +2,7 @@ package collector
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/ferry-migrate/ferry/collector/inventory"
@@ -167,6 +168,9 @@ func checkGroups(s *inventory.Server, f *findings) {
 		}
 		names[vg.Name] = true
 		for _, p := range vg.Problems {
+			if p == unreadMetadata && slices.ContainsFunc(s.Missing, lacksRights) {
+				continue // the missing rights are an error of their own
+			}
 			f.error("FERRY-LVM", vg.Name, p, "bring the missing disk back, or remove it from the group with vgreduce --removemissing")
 		}
 		for _, lv := range vg.Logical {

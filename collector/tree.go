@@ -151,13 +151,19 @@ func (t *tree) disk(k *inventory.Disk) node {
 	if k.Table != nil {
 		what = append(what, string(k.Table.Style))
 	}
-	detail := ending(k.Detail, 24)
+	model, detail := k.Model, ending(k.Detail, 24)
+	if k.Content != nil { // there is enough to say of it
+		model = ""
+	}
 	if strings.Contains(k.Name, k.Detail) {
 		detail = ""
 	}
-	what = append(what, nonEmpty([]string{k.Transport, k.Model, detail, k.Unread})...)
+	what = append(what, nonEmpty([]string{k.Transport, model, detail, k.Unread})...)
 	if len(k.Paths) > 1 {
 		what = append(what, fmt.Sprintf("%d paths", len(k.Paths)))
+	}
+	if k.Kind == inventory.KindImage && k.Content == nil && k.Table == nil && k.Unread == "" {
+		what = append(what, "nothing recognised")
 	}
 	n := t.place(k.Name, k.Size, k.Content, what...)
 	for i := range k.Partitions {
@@ -219,11 +225,14 @@ func nonEmpty(list []string) (out []string) {
 
 func (t *tree) group(vg *inventory.VolumeGroup) node {
 	t.drawn[vg.UUID] = true
-	what := fmt.Sprintf("volume group, %s free", size(vg.Free))
+	what, bytes := fmt.Sprintf("volume group, %s free", size(vg.Free)), vg.Size
+	if vg.Size == 0 { // its metadata could not be read
+		what, bytes = "volume group", -1
+	}
 	if len(vg.Problems) > 0 {
 		what += ", ! " + strings.Join(vg.Problems, "; ")
 	}
-	n := node{line: line{name: vg.Name, size: vg.Size, what: what}}
+	n := node{line: line{name: vg.Name, size: bytes, what: what}}
 	for i := range vg.Logical {
 		lv := &vg.Logical[i]
 		if lv.Internal {
@@ -277,8 +286,11 @@ func bar(u *inventory.Usage) string {
 	return fmt.Sprintf("%s%s %3d%%", strings.Repeat("█", full), strings.Repeat("░", 10-full), percent)
 }
 
-// size prints bytes with a binary unit, as lsblk does.
+// size prints bytes with a binary unit, as lsblk does; nothing for a size that is not known.
 func size(n int64) string {
+	if n < 0 {
+		return ""
+	}
 	units := []string{"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"}
 	v, i := float64(n), 0
 	for v >= 1024 && i < len(units)-1 {

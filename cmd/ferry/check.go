@@ -78,6 +78,9 @@ func (f *checkFlags) complete() error {
 	if f.sms && (f.json || f.target == "") {
 		return usagef("--sms prints what was measured on the way to a --target, instead of --json")
 	}
+	if f.timeout <= 0 {
+		return usagef("--timeout %s: give a positive time", f.timeout)
+	}
 	if f.pair != "" && f.target == "" {
 		return usagef("--pair belongs to a --target")
 	}
@@ -163,7 +166,11 @@ func (r checkReport) text() string {
 }
 
 func networkText(n *collector.Network) string {
-	text := wrap("The network is "+strings.Join(append([]string{n.Evaluation}, n.Reasons...), "; "), 2)
+	text := "The network is " + n.Evaluation
+	if len(n.Reasons) > 0 {
+		text += ": " + strings.Join(n.Reasons, "; ")
+	}
+	text = wrap(text, 2)
 	switch {
 	case n.Target.OK:
 		facts := fmt.Sprintf("  %s answers: delay %.2f ms, jitter %.2f ms, loss %.0f %%", n.Target.Address, n.Delay, n.Jitter, n.Loss)

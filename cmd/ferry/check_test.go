@@ -105,7 +105,7 @@ func TestCheckText(t *testing.T) {
 
 func TestCheckUsage(t *testing.T) {
 	for _, args := range [][]string{
-		{"extra"}, {"--domain", "no-port"}, {"--sms"}, {"--sms", "--json", "--target", "x"}, {"--pair", "x"}, {"--target", "dir:/x"}, {"--target", "a b"},
+		{"extra"}, {"--timeout", "-1s"}, {"--domain", "no-port"}, {"--sms"}, {"--sms", "--json", "--target", "x"}, {"--pair", "x"}, {"--target", "dir:/x"}, {"--target", "a b"},
 	} {
 		_, err := ferryRun(append([]string{"check"}, args...)...)
 		require.Equal(t, exitUsage, exitCode(err), args)

@@ -34,6 +34,9 @@ func discoverCommand() *cobra.Command {
 			"what could not be seen is listed. --json is the inventory as docs/inventory.schema.json describes it.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if f.timeout <= 0 {
+				return usagef("--timeout %s: give a positive time", f.timeout)
+			}
 			if f.json && f.sms {
 				return usagef("--json and --sms are two outputs: choose one")
 			}

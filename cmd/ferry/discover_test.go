@@ -44,7 +44,7 @@ func TestDiscoverSMS(t *testing.T) {
 }
 
 func TestDiscoverUsage(t *testing.T) {
-	for _, args := range [][]string{{"--json", "--sms"}, {"--image", "x", "--sms"}, {"--image", "x", "--watch"}, {"extra"}} {
+	for _, args := range [][]string{{"--json", "--sms"}, {"--image", "x", "--sms"}, {"--image", "x", "--watch"}, {"extra"}, {"--timeout", "0s"}} {
 		_, err := ferryRun(append([]string{"discover"}, args...)...)
 		require.Equal(t, exitUsage, exitCode(err), args)
 	}

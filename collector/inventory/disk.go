@@ -37,10 +37,10 @@ type Disk struct {
 	Removable      bool     `json:"removable"`
 	ReadOnly       bool     `json:"read_only"`
 	ReadWait       float64  `json:"read_wait_ms,omitempty"` // milliseconds a read took on average since the system started; 0 when not known
-	Paths          []string `json:"paths,omitempty"`   // all the names the same disk is seen by, when there are several
-	Slaves         []string `json:"slaves,omitempty"`  // devices this one is made of
-	Holders        []string `json:"holders,omitempty"` // devices made of this one as a whole
-	Detail         string   `json:"detail,omitempty"`  // RAID level, backing file, device-mapper name
+	Paths          []string `json:"paths,omitempty"`        // all the names the same disk is seen by, when there are several
+	Slaves         []string `json:"slaves,omitempty"`       // devices this one is made of
+	Holders        []string `json:"holders,omitempty"`      // devices made of this one as a whole
+	Detail         string   `json:"detail,omitempty"`       // RAID level, backing file, device-mapper name
 
 	Table      *Table      `json:"table,omitempty"`   // nil when there is none
 	Partitions []Partition `json:"partitions"`        //
