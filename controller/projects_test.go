@@ -2,6 +2,7 @@ package controller_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/ferry-migrate/ferry/reporter/smsapi"
@@ -107,6 +108,26 @@ func TestTemplates(t *testing.T) {
 	}
 	p.refused(400, smsapi.CodeInvalid, "POST", "/v3/vm/templates", []byte(`{"template":{}}`))
 	p.refused(400, smsapi.CodeInvalid, "POST", "/v3/vm/templates/delete", []byte(`{}`))
+}
+
+// A template that was made for one task goes with it, and with its source.
+func TestPrivateTemplatesGoWithTheirTask(t *testing.T) {
+	p := startPlane(t, t.TempDir())
+	id := p.register(registration(nil))
+	make := func(general bool) (template, task string) {
+		template = p.createTemplate(fmt.Sprintf(`{"template":{"name":"t","is_template":%t}}`, general))
+		body := strings.Replace(string(taskOf(t, id)), `"name"`, fmt.Sprintf(`"vm_template_id":%q,"name"`, template), 1)
+		return template, p.create([]byte(body))
+	}
+	private, task := make(false)
+	p.call("DELETE", "/v3/tasks/"+task, nil, nil)
+	p.refused(404, smsapi.CodeNotFound, "GET", "/v3/vm/templates/"+private, nil)
+	general, task := make(true)
+	p.call("DELETE", "/v3/tasks/"+task, nil, nil)
+	private, _ = make(false)
+	p.call("DELETE", "/v3/sources/"+id, nil, nil)
+	p.refused(404, smsapi.CodeNotFound, "GET", "/v3/vm/templates/"+private, nil)
+	p.call("GET", "/v3/vm/templates/"+general, nil, &smsapi.ShownTemplateBody{})
 }
 
 func TestServiceOperations(t *testing.T) {

@@ -2,6 +2,7 @@ package controller
 
 import (
 	"errors"
+	"math"
 	"net/http"
 	"slices"
 
@@ -243,7 +244,11 @@ func (s *Server) deleteSources(r *http.Request, body []byte) (any, error) {
 func (s *Server) forgetSources(r *http.Request, ids ...string) error {
 	err := s.store.Change(r.Context(), func(tx *store.Tx) error {
 		for _, id := range ids {
-			if err := tx.DeleteSource(id); err != nil {
+			tasks, _, err := tx.Tasks(smsapi.TaskQuery{SourceServerID: id, Limit: math.MaxInt32})
+			for _, task := range tasks {
+				err = errors.Join(err, tx.DropTemplates(task))
+			}
+			if err := errors.Join(err, tx.DeleteSource(id)); err != nil {
 				return noSource(err, id)
 			}
 		}

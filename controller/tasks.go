@@ -302,7 +302,7 @@ func forgetTask(tx *store.Tx, task *store.Task, now time.Time) error {
 
 // removeTask forgets a task, and what was made for it alone.
 func removeTask(tx *store.Tx, task *store.Task, now int64) error {
-	if err := tx.DeleteTask(task.ID); err != nil {
+	if err := errors.Join(tx.DeleteTask(task.ID), tx.DropTemplates(task)); err != nil {
 		return err
 	}
 	return freeSource(tx, task.Request.SourceServer.ID, now)

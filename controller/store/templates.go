@@ -82,6 +82,15 @@ func (t *Tx) DeleteTemplate(id string) error {
 	return nil
 }
 
+// DropTemplates forgets the templates that were made for a task which is gone.
+func (t *Tx) DropTemplates(task *Task) error {
+	_, err := t.exec("DELETE FROM templates WHERE general = 0 AND id IN (?, ?)", task.Request.VMTemplateID, task.Request.CloneVMTemplateID)
+	if err != nil {
+		return fmt.Errorf("templates of task %s: %w", task.ID, err)
+	}
+	return nil
+}
+
 // UsesTemplate reports whether a task of a source that a user owns makes its target, or a clone of it, from a template.
 func (t *Tx) UsesTemplate(template, user string) (used bool, err error) {
 	err = t.each(func(row scan) error {
