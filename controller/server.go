@@ -8,17 +8,21 @@
 // certificate lies in ca.pem beside the admin key. Headers, bodies, connections and the pace of each client are limited; what takes
 // too long is cut off. /healthz, /readyz, /metrics and /openapi.json serve those who run it.
 //
-// How states change now: a new task is READY and waits for its source, registered or not; an agent that polls takes it without
-// being told to start. Everything after follows from the agent's progress reports, as the service would infer it:
+// A task is READY until somebody starts it, and waits for its source, registered or not. What users may ask of it in which state is
+// one table (actions.go); a command tells its agent, at every poll until the agent has answered. The rest follows from the agent's
+// answers and progress reports, as the service would infer it:
 //
-//	a report of a subtask                          RUNNING, or SYNCING if the subtask is a sync
+//	a report of a subtask                          RUNNING, or SYNCING if the subtask is a sync; an agent may begin without a command
 //	every subtask is at 100 percent                SYNCING if the task keeps syncing, else MIGRATE_SUCCESS, unless the report
 //	                                               carries a trace (smsapi.Trace), which tells the end itself
-//	a trace with outcome "done"                    MIGRATE_SUCCESS
-//	… "failed"                                     MIGRATE_FAIL, with error_json
+//	a trace with outcome "done"                    MIGRATE_SUCCESS, SYNC_SUCCESS after a restart
+//	… "failed"                                     MIGRATE_FAIL or SYNC_FAIL, with error_json
 //	… "stopped"                                    ABORT, and RUNNING or SYNCING again with the next report
+//	any report while it is to stop, skip or go     as before: ABORTING, SKIPPING, DELETING end with the agent's answer
 //
-// Reports of one task are applied in the order they arrive; a repeated one changes nothing but the time of the last contact.
+// Reports of one task are applied in the order they arrive; a repeated one changes nothing but the time of the last contact. Every
+// change reads what it decides upon and writes it in one transaction, so of several that come at once, to whichever control plane of
+// the database, one is legal and the others are told so.
 package controller
 
 import (
@@ -46,13 +50,15 @@ import (
 
 // What one connection may take.
 const (
-	maxHeader     = 32 << 10 // bytes; a token has up to 16 KiB
-	headerTimeout = 10 * time.Second
-	readTimeout   = time.Minute
-	writeTimeout  = time.Minute
-	idleTimeout   = 2 * time.Minute
-	closeTimeout  = 5 * time.Second
+	maxHeader    = 32 << 10 // bytes; a token has up to 16 KiB
+	readTimeout  = time.Minute
+	writeTimeout = time.Minute
+	idleTimeout  = 2 * time.Minute
+	closeTimeout = 5 * time.Second
 )
+
+// headerTimeout is how long a client may take to send its header, time to connect included.
+var headerTimeout = 10 * time.Second // shorter in tests
 
 // Files of a control plane, beside each other.
 const (
