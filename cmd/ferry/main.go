@@ -96,6 +96,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		sourceCommand(),
 		discoverCommand(),
 		checkCommand(),
+		redisCommand(),
 		versionCommand(),
 	)
 	root.SetArgs(args)

@@ -23,7 +23,12 @@ import (
 // beginning. An append-only file may end within a command or a transaction, as after a crash: that is left out, as Redis does.
 func (m *Migration) Import(ctx context.Context, files []string) error {
 	m.id = identity(&m.Config, files...)
-	files, err := parts(files)
+	lock, err := m.lock()
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	files, err = parts(files)
 	if err != nil {
 		return err
 	}

@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/ferry-migrate/ferry/internal/durable"
 	"github.com/ferry-migrate/ferry/internal/fault"
 	"github.com/ferry-migrate/ferry/transfer/ratelimit"
 	"github.com/ferry-migrate/ferry/transfer/redis/resp"
@@ -71,6 +73,11 @@ func (m *Migration) Cutover() { m.cutOnce.Do(func() { close(m.cutover) }) }
 // beginning. Temporary errors are waited out. It returns nil after Once or Cutover; when ctx ends, its cause, the target then being as
 // the source was a moment ago, to be continued by another run.
 func (m *Migration) Run(ctx context.Context) error {
+	lock, err := m.lock()
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
 	wait := forever(ctx)
 	for {
 		began := time.Now()
@@ -93,6 +100,15 @@ func (m *Migration) Run(ctx context.Context) error {
 	}
 }
 
+// lock keeps a second process from the same migration.
+func (m *Migration) lock() (*os.File, error) {
+	f, err := durable.Lock(filepath.Join(m.State, "redis-"+m.id+".lock"))
+	if err != nil && fault.CodeOf(err) == "" {
+		err = fault.Operator("FERRY-STATE", "name a writable directory with --state", err)
+	}
+	return f, err
+}
+
 func (m *Migration) sourceOptions() resp.Options {
 	return resp.Options{Limiter: m.Limiter, Counters: &m.source}
 }
@@ -103,9 +119,6 @@ func (m *Migration) dialTarget(ctx context.Context) (*resp.Conn, error) {
 
 // attempt finds out where to go on, copies everything if need be, and follows the source.
 func (m *Migration) attempt(ctx context.Context) error {
-	if _, err := os.Stat(m.State); err != nil {
-		return fault.Operator("FERRY-STATE", "name a directory with --state", err)
-	}
 	m.stats.phase.Store(&connecting)
 	pos, err := m.prepare(ctx)
 	if err != nil {
