@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/ferry-migrate/ferry/controller/store"
@@ -40,6 +41,22 @@ func logStatus(t *store.Task) smsapi.LogStatus {
 	return t.Detail.Log.Status
 }
 
+// shownBucket returns a bucket as users see it: of a pre-signed URL without what is secret, all after the question mark.
+func shownBucket(bucket string) string {
+	shown, _, _ := strings.Cut(bucket, "?")
+	return shown
+}
+
+// shareURL returns where users fetch the logs of a task, relative to the control plane; empty if they are elsewhere, or nowhere yet.
+func shareURL(t *store.Task) string {
+	if log := t.Detail.Log; log.Bucket != smsapi.OwnBucket || log.Status != smsapi.LogUploaded {
+		return ""
+	}
+	return logPath(t.ID)
+}
+
+func logPath(task string) string { return "/v3/tasks/" + url.PathEscape(task) + "/log/content" }
+
 // A ticket lets whoever holds it send the logs of one task, as a pre-signed URL of an object storage does: the agent needs no other
 // proof, and no storage of anybody else. It is sealed, so that every control plane of the database takes it, and holds for an hour.
 const ticketLife = time.Hour
@@ -50,7 +67,7 @@ func ticketOf(task string) string { return "logs of task " + task }
 func (s *Server) uploadPath(task string) string {
 	until := strconv.FormatInt(s.now().Add(ticketLife).UnixMilli(), 10)
 	ticket := base64.RawURLEncoding.EncodeToString(s.identities.Seal(ticketOf(task), []byte(until)))
-	return "/v3/tasks/" + url.PathEscape(task) + "/log/content?ticket=" + ticket
+	return logPath(task) + "?ticket=" + ticket
 }
 
 // admitLogs refuses logs that come without a ticket that holds, before any of them is read.

@@ -1,7 +1,6 @@
 package controller
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/ferry-migrate/ferry/controller/store"
@@ -33,7 +32,7 @@ func shownSource(s *store.Source, task *store.Task, now time.Time) smsapi.Source
 		view.VolumeGroups = append(view.VolumeGroups, group)
 	}
 	if task != nil {
-		current := sourceTask(task)
+		current := sourceTask(task, now)
 		view.CurrentTask = &current
 	}
 	return view
@@ -43,8 +42,11 @@ func shownSource(s *store.Source, task *store.Task, now time.Time) smsapi.Source
 func listedSource(s *store.Source, task *store.Task, now time.Time) smsapi.ListedSourceServer {
 	view := smsapi.ListedSourceServer{SourceStatus: statusOf(s, task, now), Memory: s.Info.Memory * bytesPerMB}
 	if task != nil {
+		log := task.Detail.Log
+		view.ConsistencyResultExist = len(task.Detail.Results) > 0
 		view.CurrentTask = &smsapi.ListedSourceTask{
-			SourceTask: sourceTask(task), EstimateCompleteTime: estimateComplete(task), CompressRate: task.CompressRate, RemainSeconds: task.RemainSeconds,
+			SourceTask: sourceTask(task, now), EstimateCompleteTime: estimateComplete(task), CompressRate: task.CompressRate, RemainSeconds: task.RemainSeconds,
+			LogBucket: shownBucket(log.Bucket), LogExpire: log.Expire, LogUploadTime: log.Uploaded, LogShareURL: shareURL(task),
 		}
 	}
 	return view
@@ -68,20 +70,14 @@ func statusOf(s *store.Source, task *store.Task, now time.Time) smsapi.SourceSta
 	return status
 }
 
-func sourceTask(t *store.Task) smsapi.SourceTask {
+func sourceTask(t *store.Task, now time.Time) smsapi.SourceTask {
 	r := t.Request
-	view := smsapi.SourceTask{
-		ID: t.ID, Name: r.Name, Type: r.Type, State: t.State, StartDate: t.Started, SpeedLimit: r.SpeedLimit, MigrateSpeed: t.Speed,
+	return smsapi.SourceTask{
+		ID: t.ID, Name: r.Name, Type: r.Type, State: t.State, StartDate: t.Started, SpeedLimit: limitNow(t, now), MigrateSpeed: t.Speed,
 		StartTargetServer: r.StartTargetServer, VMTemplateID: r.VMTemplateID, RegionID: r.RegionID, ProjectName: r.ProjectName,
-		ProjectID: r.ProjectID, TargetServer: &smsapi.NamedServer{VMID: r.TargetServer.VMID, Name: r.TargetServer.Name},
-		LogCollectStatus: "INIT", ExistServer: r.ExistServer, UsePublicIP: r.UsePublicIP,
+		ProjectID: r.ProjectID, TargetServer: &smsapi.NamedServer{VMID: t.VMID(), Name: r.TargetServer.Name},
+		LogCollectStatus: logStatus(t), ExistServer: r.ExistServer, UsePublicIP: r.UsePublicIP, CloneServer: t.Detail.Clone, SubtaskInfo: subtaskInfo(t),
 	}
-	for _, s := range t.Subtasks {
-		if s.Started != nil {
-			view.SubtaskInfo = fmt.Sprintf("%s %d%%", s.Name, s.Progress)
-		}
-	}
-	return view
 }
 
 // initTarget recommends a target: the disks that users did not leave out, in the sizes they chose.

@@ -309,9 +309,12 @@ func TestLogs(t *testing.T) {
 		p.refused(400, smsapi.CodeInvalid, "POST", path, []byte(`{}`))
 		p.refused(400, smsapi.CodeInvalid, "POST", path, []byte(`{"log_bucket":""}`))
 
-		p.call("POST", path, []byte(`{"log_bucket":"some-bucket","log_expire":60}`), nil)
+		p.call("POST", path, []byte(`{"log_bucket":"https://storage/key?secret","log_expire":60}`), nil)
 		require.Equal(t, smsapi.LogUploading, p.list("").Tasks[0].LogCollectStatus)
-		require.Equal(t, "some-bucket", p.poll(source).Param.Bucket)
+		require.Equal(t, "https://storage/key?secret", p.poll(source).Param.Bucket)
+		current := p.sources("").Sources[0].CurrentTask
+		require.Equal(t, "https://storage/key", current.LogBucket, "what signs the URL is for the agent only")
+		require.Equal(t, int64(60), current.LogExpire)
 		p.answer(source, "UPLOAD_LOG", "fail")
 		require.Equal(t, smsapi.LogFailed, p.list("").Tasks[0].LogCollectStatus)
 
@@ -334,6 +337,7 @@ func TestLogs(t *testing.T) {
 		status, got := p.do("GET", path+"/content", nil)
 		require.Equal(t, 200, status)
 		require.Equal(t, logs, got)
+		require.Equal(t, path+"/content", p.sources("").Sources[0].CurrentTask.LogShareURL)
 		require.Equal(t, 400, put(ticket), "nobody asks any more")
 
 		p.order(id, smsapi.OpCollectLog)
@@ -391,6 +395,27 @@ func TestUpdateTask(t *testing.T) {
 	p.refused(400, smsapi.CodeState, "PUT", path, []byte(`{"type":"MIGRATE_FILE"}`))
 	p.call("PUT", path, []byte(`{"type":"MIGRATE_BLOCK"}`), &answer)
 	p.refused(404, smsapi.CodeNotFound, "PUT", "/v3/tasks/none", []byte(`{}`))
+}
+
+// Sources are found by what their tasks have come to.
+func TestSourcesByTheirTasks(t *testing.T) {
+	onBoth(t, func(t *testing.T, p *plane) {
+		verified, plain := p.register(registration(nil)), p.register(registration(interface_("fa:16:3e:00:00:02")))
+		task := p.createFor(verified)
+		p.call("POST", "/v3/tasks/"+task+"/consistency-result", []byte(`{"consistency_result":[{"dir_check":"/","num_total_files":1,
+			"num_different_files":0,"num_target_miss_files":0,"num_target_more_files":0}]}`), nil)
+		p.call("PUT", "/v3/tasks/"+p.createFor(plain), []byte(`{"target_server":{"vm_id":"made"}}`), &smsapi.UpdateTaskResponse{})
+		found := func(query string) string {
+			list := p.sources(query)
+			require.Equal(t, 1, list.Count, query)
+			return list.Sources[0].ID
+		}
+		require.Equal(t, verified, found("is_consistency_result_exist=true"))
+		require.Equal(t, plain, found("is_consistency_result_exist=false"))
+		require.Equal(t, plain, found("vm_id=made"))
+		require.Equal(t, verified, found("vm_id=xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxx0001"))
+		require.True(t, p.sources("id=" + verified).Sources[0].ConsistencyResultExist)
+	})
 }
 
 func TestActionRefusals(t *testing.T) {

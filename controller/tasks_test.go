@@ -39,7 +39,7 @@ func TestExampleTaskIsShownFieldByField(t *testing.T) {
 			{"id": 2, "name": "MIGRATE_LINUX_FILE", "progress": 0, "start_date": null, "end_date": null, "user_op": "REPLICATE", "process_trace": null}],
 		"source_server": {"id": "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxx0001", "ip": "", "name": "", "os_type": "LINUX", "os_version": "",
 			"oem_system": false, "state": "waiting", "migration_cycle": "setting"},
-		"target_server": {"id": %q, "vm_id": "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxx0001", "name": "Auto-tar-name", "ip": "192.168.0.1",
+		"target_server": {"id": %q, "vm_id": "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxx0001", "name": "Auto-tar-name", "ip": null,
 			"os_type": "LINUX", "os_version": null, "system_dir": null,
 			"disks": [{"id": %.0f, "name": "/dev/vda", "relation_name": null, "disk_id": "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxx0001",
 				"partition_style": null, "size": 42949672960, "used_size": 429496, "device_use": "BOOT", "os_disk": true,

@@ -50,12 +50,14 @@ func listedTask(t *store.Task, source *store.Source, now time.Time) smsapi.Liste
 		Priority: min(r.Priority, maxPriority), SpeedLimit: limitNow(t, now), MigrateSpeed: t.Speed, CompressRate: t.CompressRate,
 		StartTargetServer: r.StartTargetServer, ErrorJSON: t.ErrorJSON, TotalTime: totalTime(t, now), MigrationIP: r.MigrationIP,
 		EnterpriseProjectID: r.EnterpriseProjectID, LogCollectStatus: logStatus(t), Syncing: r.Syncing,
-		SourceServer: &smsapi.ListedSource{
-			ID: from.ID, IP: from.IP, Name: from.Name, OSType: from.OSType, OSVersion: from.OSVersion, OEMSystem: from.OEMSystem, State: from.State,
-		},
 		TargetServer: &smsapi.ListedTarget{ID: to.ID, VMID: to.VMID, Name: to.Name, IP: to.IP, OSType: to.OSType, OSVersion: to.OSVersion},
 		CloneServer:  t.Detail.Clone, NetworkCheckInfo: t.Detail.Network, SpecialConfig: t.Detail.Settings,
 		Usage: t.Detail.Usage, NeedMigrationTest: r.NeedMigrationTest, SubtaskInfo: subtaskInfo(t),
+	}
+	if from != nil {
+		view.SourceServer = &smsapi.ListedSource{
+			ID: from.ID, IP: from.IP, Name: from.Name, OSType: from.OSType, OSVersion: from.OSVersion, OEMSystem: from.OEMSystem, State: from.State,
+		}
 	}
 	for _, s := range t.Subtasks {
 		view.Subtasks = append(view.Subtasks, smsapi.ListedSubtask{
@@ -77,9 +79,12 @@ func connected(t *store.Task, source *store.Source, now time.Time) bool {
 	return now.Sub(time.UnixMilli(heard)) < connectedFor
 }
 
-// sourceOf returns the source of a task. One that is not registered is where its task puts it. While the launch of the target is
+// sourceOf returns the source of a task, nil if it names none. One that is not registered is where its task puts it. While the launch of the target is
 // ordered the source shows it, whatever it still does: that is how its agent learns of it.
 func sourceOf(t *store.Task, source *store.Source) *smsapi.SourceServer {
+	if t.Request.SourceServer.ID == "" {
+		return nil
+	}
 	view := &smsapi.SourceServer{ID: t.Request.SourceServer.ID, OSType: t.Request.OSType}
 	if source != nil {
 		view.IP, view.Name, view.OSType = cmp.Or(source.Info.IP, source.Info.IPv6), source.Name, source.Info.OSType
@@ -111,15 +116,13 @@ func cycleOf(t *store.Task) smsapi.MigrationCycle {
 func targetServer(t *store.Task) *smsapi.TargetServer {
 	r, u := t.Request.TargetServer, t.Detail.Target
 	view := &smsapi.TargetServer{
-		ID: t.TargetID, VMID: r.VMID, Name: r.Name, IP: optional(t.Request.MigrationIP), OSType: t.Request.OSType, OSVersion: u.OSVersion,
+		ID: t.TargetID, VMID: t.VMID(), Name: r.Name, IP: u.IP, OSType: t.Request.OSType, OSVersion: u.OSVersion,
 		SystemDir: u.SystemDir, Disks: targetDisks(t), VolumeGroups: append([]smsapi.VolumeGroup{}, r.VolumeGroups...),
 		ImageDiskID:          optional(cmp.Or(t.Detail.ImageDiskID, deref(u.ImageDiskID))),
 		CutoveredSnapshotIDs: optional(cmp.Or(t.Detail.CutoveredSnapshotIDs, deref(u.CutoveredSnapshotIDs))),
 	}
-	set(&view.VMID, u.VMID)
 	set(&view.Name, u.Name)
 	set(&view.OSType, u.OSType)
-	keep(&view.IP, u.IP)
 	keepList(&view.VolumeGroups, u.VolumeGroups)
 	if t.Request.OSType == smsapi.Linux {
 		filesystems := r.BtrfsList

@@ -150,6 +150,14 @@ func sourceConditions(f SourceFilter) (where string, args []any) {
 			args = append(args, filter.value)
 		}
 	}
+	if f.VMID != "" {
+		where += " AND EXISTS (SELECT 1 FROM tasks WHERE tasks.source_id = sources.id AND tasks.vm_id = ?)"
+		args = append(args, f.VMID)
+	}
+	if f.ConsistencyResult != nil {
+		where += " AND EXISTS (SELECT 1 FROM tasks WHERE tasks.source_id = sources.id AND tasks.verified = 1) = (? = 1)"
+		args = append(args, *f.ConsistencyResult)
+	}
 	if f.Connected != nil {
 		compare := " <= ?"
 		if *f.Connected {

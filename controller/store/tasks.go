@@ -92,9 +92,10 @@ const taskColumns = `number, id, state, request, detail, target_id, created, sta
 // CreateTask stores a new task and sets its number and the ids of its subtasks.
 func (t *Tx) CreateTask(task *Task) error {
 	r := task.Request
-	err := t.one(`INSERT INTO tasks (id, name, state, source_id, enterprise_id, request, detail, target_id, created)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING number`,
-		task.ID, r.Name, task.State, r.SourceServer.ID, r.EnterpriseProjectID, document{r}, document{task.Detail}, task.TargetID, task.Created)(&task.Number)
+	err := t.one(`INSERT INTO tasks (id, name, state, source_id, enterprise_id, vm_id, verified, request, detail, target_id, created)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING number`,
+		task.ID, r.Name, task.State, r.SourceServer.ID, r.EnterpriseProjectID, task.VMID(), len(task.Detail.Results) > 0,
+		document{r}, document{task.Detail}, task.TargetID, task.Created)(&task.Number)
 	if err != nil {
 		return fmt.Errorf("create task: %w", err)
 	}
@@ -184,10 +185,18 @@ func (t *Tx) saveTexts(task *Task) error {
 		return err
 	}
 	r := task.Request
-	_, err = t.exec("UPDATE tasks SET name = ?, source_id = ?, enterprise_id = ?, request = ?, detail = ? WHERE number = ?",
-		r.Name, r.SourceServer.ID, r.EnterpriseProjectID, now.request, now.detail, task.Number)
+	_, err = t.exec("UPDATE tasks SET name = ?, source_id = ?, enterprise_id = ?, vm_id = ?, verified = ?, request = ?, detail = ? WHERE number = ?",
+		r.Name, r.SourceServer.ID, r.EnterpriseProjectID, task.VMID(), len(task.Detail.Results) > 0, now.request, now.detail, task.Number)
 	task.stored = now
 	return err
+}
+
+// VMID returns the id of the target: the one that the agent made, else the one that the task was created with.
+func (t *Task) VMID() string {
+	if made := t.Detail.Target.VMID; made != nil {
+		return *made
+	}
+	return t.Request.TargetServer.VMID
 }
 
 func (t *Task) texts() (texts, error) {

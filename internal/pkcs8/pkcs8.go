@@ -25,7 +25,7 @@ var ErrDecrypt = errors.New("wrong passphrase, or a damaged key")
 
 const (
 	pemType = "ENCRYPTED PRIVATE KEY"
-	rounds  = 100_000 // a passphrase made here is random: guessing it is hopeless with fewer
+	rounds  = 2048 // as OpenSSL does it; the passphrases here are random, and hopeless to guess with one round too
 	keySize = 32
 	salt    = 16
 

@@ -71,7 +71,7 @@ type SourceTask struct {
 	ProjectName       string       `json:"project_name"`
 	ProjectID         string       `json:"project_id"`
 	TargetServer      *NamedServer `json:"target_server,omitempty"`
-	LogCollectStatus  string       `json:"log_collect_status"`
+	LogCollectStatus  LogStatus    `json:"log_collect_status"`
 	ExistServer       bool         `json:"exist_server"`
 	UsePublicIP       bool         `json:"use_public_ip"`
 	CloneServer       *CloneServer `json:"clone_server,omitempty"`
