@@ -10,6 +10,8 @@
 //	wire      frames between two peers that know each other
 //	target    applies, syncs, acknowledges, compares
 //	file      what both sides share at file level: entries, operations, the walk, metadata
+//	extent    byte ranges: which lie in which, what is left of them
+//	allocmap  says which ranges of a disk are in use, from the disk itself
 //
 // An agent plans and a controller watches; neither is imported here.
 package transfer

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+
+	"github.com/ferry-migrate/ferry/transfer/extent"
 )
 
 // Features of Btrfs that this package knows (linux/include/uapi/linux/btrfs.h). Left out on purpose: zoned, extent-tree-v2 and
@@ -133,6 +135,7 @@ func mapBtrfs(members []*volume) error {
 		if t.super != nil && s.generation != t.super.generation {
 			return errors.New("its devices are of different times")
 		}
+		v.used = extent.NewSet(max(limitExtents/len(members), 1<<12))
 		t.super = s
 		t.devices[s.deviceID], t.ids[s.deviceID] = v, s.deviceUUID
 		v.use(0, btrfsReserved)

@@ -10,11 +10,14 @@ const (
 	maxBtrfsChunks = 1 << 18  // 1 GiB each: 256 TiB
 	btrfsStripe    = 64 << 10 // bytes until the next device's turn, in every filesystem so far
 	btrfsRAID0     = 1 << 3
+	btrfsRAID1     = 1 << 4
+	btrfsDUP       = 1 << 5
 	btrfsRAID10    = 1 << 6
 	btrfsRAID5     = 1 << 7
 	btrfsRAID6     = 1 << 8
-	btrfsCopies    = 1<<4 | 1<<5 | 1<<9 | 1<<10 // RAID1, DUP, RAID1C3, RAID1C4
-	btrfsProfiles  = btrfsRAID0 | btrfsRAID10 | btrfsRAID5 | btrfsRAID6 | btrfsCopies
+	btrfsRAID1C3   = 1 << 9
+	btrfsRAID1C4   = 1 << 10
+	btrfsProfiles  = btrfsRAID0 | btrfsRAID1 | btrfsDUP | btrfsRAID10 | btrfsRAID5 | btrfsRAID6 | btrfsRAID1C3 | btrfsRAID1C4
 	btrfsUses      = 7 // data, system, metadata
 )
 
@@ -129,15 +132,20 @@ func (t *btrfsTrees) decodeChunk(k btrfsKey, b []byte) (c *btrfsChunk, n int, er
 	case 0:
 		err = must(count == 1, impossible)
 	case btrfsRAID0:
-		err = must(c.length%count == 0, impossible)
+	case btrfsRAID1, btrfsDUP:
+		err = must(count == 2, impossible)
+	case btrfsRAID1C3:
+		err = must(count == 3, impossible)
+	case btrfsRAID1C4:
+		err = must(count == 4, impossible)
 	case btrfsRAID10:
-		err = must(c.sub > 0 && count%c.sub == 0, impossible)
+		err = must(c.sub == 2 && count%2 == 0, impossible)
 	case btrfsRAID5:
 		err = must(count > 1, impossible)
 	case btrfsRAID6:
 		err = must(count > 2, impossible)
 	default:
-		err = must(powerOfTwo(c.kind&btrfsProfiles, 1, 1<<10) && c.kind&btrfsCopies != 0, impossible)
+		err = impossible
 	}
 	for i := range stripes {
 		s := b[48+32*i:]
@@ -203,29 +211,30 @@ func (t *btrfsTrees) use(c *btrfsChunk, logical, size uint64) {
 		}
 	}
 	data, copies := c.columns()
-	if size == c.length {
-		for _, s := range c.stripes {
-			mark(s, 0, c.perDevice())
+	some := func(off, end uint64) { // byte by byte of a row
+		for off < end {
+			inside, row, column := off%c.stripe, off/c.stripe/data, off/c.stripe%data
+			n := min(c.stripe-inside, end-off)
+			stripes := c.stripes
+			if c.kind&(btrfsRAID5|btrfsRAID6) == 0 {
+				stripes = c.stripes[column*copies : (column+1)*copies]
+			}
+			for _, s := range stripes {
+				mark(s, row*c.stripe+inside, n)
+			}
+			off += n
 		}
+	}
+	// Whole rows in one go: their number is not bounded by anything but the size.
+	start, end := logical-c.start, logical-c.start+size
+	first, last := (start+data*c.stripe-1)/(data*c.stripe), end/(data*c.stripe)
+	if first >= last {
+		some(start, end)
 		return
 	}
-	if data == 1 && c.kind&(btrfsRAID5|btrfsRAID6) == 0 {
-		for _, s := range c.stripes {
-			mark(s, logical-c.start, size)
-		}
-		return
+	some(start, first*data*c.stripe)
+	for _, s := range c.stripes {
+		mark(s, first*c.stripe, (last-first)*c.stripe)
 	}
-	for off, end := logical-c.start, logical-c.start+size; off < end; {
-		inside := off % c.stripe
-		n := min(c.stripe-inside, end-off)
-		row, column := off/c.stripe/data, off/c.stripe%data
-		stripes := c.stripes
-		if c.kind&(btrfsRAID5|btrfsRAID6) == 0 {
-			stripes = c.stripes[column*copies : (column+1)*copies]
-		}
-		for _, s := range stripes {
-			mark(s, row*c.stripe+inside, n)
-		}
-		off += n
-	}
+	some(last*data*c.stripe, end)
 }

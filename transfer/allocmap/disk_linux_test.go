@@ -278,10 +278,11 @@ func TestLVMKinds(t *testing.T) {
 // TestTableDoubt has disks whose tables contradict themselves.
 func TestTableDoubt(t *testing.T) {
 	need(t, "sfdisk", "mke2fs")
+	filesystem := ext4(t, 16*mib)
 	disk := func(script string) string {
 		image := blank(t, 64*mib)
 		partitioned(t, image, script)
-		put(t, ext4(t, 16*mib), image, mib)
+		put(t, filesystem, image, mib)
 		return image
 	}
 	gpt, dos := "label: gpt\n1M,16M\n17M,20M\n", "label: dos\n1M,16M,L\n20M,,E\n21M,4M,L\n27M,4M,L\n"

@@ -16,6 +16,10 @@ const (
 	extIncompatKnown      = 0x2 | extIncompatRecover | extIncompatMetaBG | 0x40 | extIncompat64Bit |
 		0x100 | 0x200 | 0x400 | extIncompatSeed | 0x4000 | 0x8000 | 0x10000 | 0x20000 // filetype, extents, mmp, flex_bg, ea_inode, large_dir, inline_data, encrypt, casefold
 
+	extStateValid  = 0x1
+	extStateErrors = 0x2
+	extStateReplay = 0x20 // of fast commits
+
 	extCompatJournal = 0x4
 	extCompatSparse2 = 0x200
 
@@ -94,13 +98,15 @@ func (x *ext) name() string {
 func (x *ext) settled(sb []byte) error {
 	state := le.Uint16(sb[58:])
 	switch {
-	case state&2 != 0:
+	case state&extStateErrors != 0:
 		return errors.New("the filesystem has recorded errors")
 	case x.incompat&extIncompatRecover != 0 && le.Uint32(sb[228:]) != 0:
 		return errors.New("the journal, which is on another device, was not replayed")
 	case x.incompat&extIncompatRecover != 0:
 		return errors.New("the journal was not replayed: it holds newer bitmaps")
-	case state&1 == 0:
+	case state&extStateReplay != 0:
+		return errors.New("the replay of its fast commits was interrupted")
+	case state&extStateValid == 0:
 		return errors.New("the filesystem was not unmounted cleanly")
 	}
 	return nil

@@ -1,6 +1,7 @@
 package allocmap
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -11,7 +12,7 @@ import (
 const (
 	lvmSector      = 512
 	lvmMagic       = " LVM2 x[5A%r0N*>"
-	maxLVMMetadata = 16 << 20 // bytes of one copy; lvm2's own areas are 1 MiB
+	maxLVMMetadata = 16 << 20 // bytes of all texts that differ; lvm2's own areas are 1 MiB
 	maxLVMAreas    = 8
 )
 
@@ -71,8 +72,7 @@ func (s *scan) collectLVM(v *volume) error {
 		if a.off >= uint64(v.size) || a.size > uint64(v.size)-a.off {
 			return errors.New("its LVM metadata is outside the volume")
 		}
-		v.use(int64(a.off), int64(a.size))
-		text, err := lvmText(v, a)
+		text, err := s.texts.read(v, a)
 		if err == nil && (p.err != nil || lvmSeqno(text) > lvmSeqno(p.text)) {
 			p.text, p.err = text, nil
 		}
@@ -81,8 +81,14 @@ func (s *scan) collectLVM(v *volume) error {
 	return nil
 }
 
-// lvmText reads the text that a metadata area holds.
-func lvmText(v *volume, a lvmArea) (section, error) {
+// lvmTexts remembers what was parsed: all physical volumes of a group carry the same text.
+type lvmTexts struct {
+	parsed map[[sha256.Size]byte]section
+	bytes  uint64
+}
+
+// read reads the text that a metadata area holds.
+func (t *lvmTexts) read(v *volume, a lvmArea) (section, error) {
 	h, err := v.read(int64(a.off), lvmSector)
 	if err != nil {
 		return section{}, err
@@ -104,7 +110,21 @@ func lvmText(v *volume, a lvmArea) (section, error) {
 	if text = append(text, rest...); lvmCRC(text) != le.Uint32(h[56:]) {
 		return section{}, errText
 	}
-	return parseText(text)
+	sum := sha256.Sum256(text)
+	if s, ok := t.parsed[sum]; ok {
+		return s, nil
+	}
+	if t.bytes += n; t.bytes > maxLVMMetadata {
+		return section{}, errors.New("there is too much LVM metadata")
+	}
+	s, err := parseText(text)
+	if err == nil {
+		if t.parsed == nil {
+			t.parsed = map[[sha256.Size]byte]section{}
+		}
+		t.parsed[sum] = s
+	}
+	return s, err
 }
 
 // group returns the section of the volume group, of which the text has one.
@@ -142,6 +162,7 @@ func (s *scan) groups() {
 				p.err = errors.New("it is not part of its volume group")
 			}
 			p.whole(p.err.Error())
+			p.flush()
 		}
 	}
 }
@@ -162,5 +183,10 @@ func (s *scan) group(newest *physical) {
 	}
 	if err == nil {
 		g.offer()
+	}
+	for _, p := range g.physical {
+		if p.physical != nil {
+			p.flush()
+		}
 	}
 }

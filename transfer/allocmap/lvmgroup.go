@@ -10,6 +10,9 @@ import (
 	"github.com/ferry-migrate/ferry/transfer/extent"
 )
 
+// maxLVMStripes is lvm2's own bound.
+const maxLVMStripes = 128
+
 // lvmPhysical is a physical volume as the metadata describes it. Sizes are bytes; count is in extents.
 type lvmPhysical struct {
 	*physical // nil when it is missing
@@ -145,10 +148,12 @@ func (g *lvmGroup) segment(lv *lvmLogical, s section) error {
 	seg := lvmSegment{at: lv.size, size: count * g.extent, stripe: count * g.extent}
 	lv.size += seg.size
 	pairs, each := s.list("stripes"), count
-	if n := s.num("stripe_count"); n > 1 {
+	if n := s.num("stripe_count"); n > maxLVMStripes {
+		return impossible
+	} else if n > 1 {
 		each = (count + n - 1) / n
 		seg.stripe = s.num("stripe_size") * lvmSector
-		if !powerOfTwo(uint64(s.num("stripe_size")), 1, uint64(g.extent/lvmSector)) || count%n != 0 {
+		if !powerOfTwo(uint64(s.num("stripe_size")), 8, uint64(g.extent/lvmSector)) || count%n != 0 {
 			lv.why = "its stripes are odd"
 		}
 	}
@@ -202,6 +207,9 @@ func (g *lvmGroup) disjoint() error {
 func (g *lvmGroup) offer() {
 	for _, p := range g.physical {
 		if p.physical != nil {
+			for _, a := range p.areas {
+				p.use(int64(a.off), int64(a.size))
+			}
 			p.use(0, p.start)
 			p.tail(p.start + p.count*g.extent) // less than an extent, and perhaps a second metadata area
 		}
@@ -237,8 +245,20 @@ func (g *lvmGroup) offerLogical(lv *lvmLogical) {
 	g.add(&volume{
 		source: source{g.ctx, lv, lv.size},
 		root:   on.root, path: join(on.path, lv.name), nesting: on.nesting + 1,
-		emit: lv.use,
+		emit: lv.use, on: lv.on(),
 	})
+}
+
+// on returns the volumes that a logical one lies on, each once.
+func (lv *lvmLogical) on() (out []*volume) {
+	for _, seg := range lv.segments {
+		for _, c := range seg.columns {
+			if v := c.pv.volume; !slices.Contains(out, v) {
+				out = append(out, v)
+			}
+		}
+	}
+	return out
 }
 
 // use marks a range of the logical volume on its physical ones.

@@ -16,6 +16,7 @@ const (
 	limitExtents = 1 << 20
 	maxVolumes   = 4096
 	maxNesting   = 4 // a disk, a partition, a logical volume, a guest's partition
+	maxNotes     = 20
 )
 
 // Device is a disk, partition, volume, snapshot or image to be looked at. R must be safe for reads of any offset and length
@@ -29,8 +30,7 @@ type Device struct {
 // Map says what of one device is in use.
 type Map struct {
 	Extents extent.List
-	// Grain is the size up to which free ranges were taken along because there were too many to remember; usually 0.
-	Grain   int64
+	Grain   int64 // size up to which free ranges were taken along because there were too many extents to remember; usually 0
 	Volumes []Volume
 }
 
@@ -66,6 +66,8 @@ func Scan(ctx context.Context, devices ...Device) ([]Map, error) {
 	}
 	out := make([]Map, len(roots))
 	for i, v := range roots {
+		v.report.Used = v.used.List().Bytes()
+		v.noteGrain()
 		out[i] = Map{Extents: v.used.List(), Grain: v.used.Grain(), Volumes: s.reports(v)}
 	}
 	return out, nil
@@ -79,8 +81,9 @@ type volume struct {
 	path    string
 	sector  int64
 	nesting int
-	used    *extent.Set
+	used    *extent.Set         // what has not been emitted yet
 	emit    func(extent.Extent) // nil for a device
+	on      []*volume           // what emit marks
 	report  Volume
 }
 
@@ -97,8 +100,37 @@ func (v *volume) whole(why string) {
 	v.report.Whole = why
 }
 
+// note adds a note; of too many the rest is only announced.
 func (v *volume) note(format string, args ...any) {
-	v.report.Notes = append(v.report.Notes, fmt.Sprintf(format, args...))
+	switch n := len(v.report.Notes); {
+	case n < maxNotes:
+		v.report.Notes = append(v.report.Notes, fmt.Sprintf(format, args...))
+	case n == maxNotes:
+		v.report.Notes = append(v.report.Notes, "and more")
+	}
+}
+
+// flush carries what was marked since the last flush on to what the volume lies on, down to the devices: only those remember.
+func (v *volume) flush() {
+	if v.emit == nil {
+		return
+	}
+	used := v.used.List()
+	v.report.Used = min(v.report.Used+used.Bytes(), v.size)
+	v.noteGrain()
+	for _, e := range used {
+		v.emit(e)
+	}
+	v.used = extent.NewSet(limitExtents)
+	for _, below := range v.on {
+		below.flush()
+	}
+}
+
+func (v *volume) noteGrain() {
+	if g := v.used.Grain(); g > 0 {
+		v.note("free ranges up to %d bytes were taken along: there are too many", g)
+	}
 }
 
 // tail marks what lies behind the end of a filesystem: nobody knows what it is.
@@ -115,6 +147,7 @@ type scan struct {
 	volumes []*volume // what a volume lies on comes before it
 	looked  int       // how many of them were looked at
 	pvs     []*physical
+	texts   lvmTexts
 	btrfs   map[string][]*volume // members by filesystem id
 	order   []string             // of the keys of btrfs
 }
@@ -140,6 +173,7 @@ func (s *scan) within(v *volume, name string, start, size int64) *volume {
 		source: source{s.ctx, io.NewSectionReader(v, start, size), size},
 		root:   v.root, path: join(v.path, name), sector: v.sector, nesting: v.nesting + 1,
 		emit: func(e extent.Extent) { v.use(start+e.Start, e.Size) },
+		on:   []*volume{v},
 	})
 }
 
@@ -150,32 +184,21 @@ func join(path, name string) string {
 	return path + "/" + name
 }
 
-// run looks at every volume, and at the groups that they make once all members have been seen; then carries what is in use
-// from the innermost volume to the devices.
+// run looks at every volume, and at the groups that they make once all members have been seen.
 func (s *scan) run() {
 	for s.looked < len(s.volumes) && s.ctx.Err() == nil {
 		for ; s.looked < len(s.volumes) && s.ctx.Err() == nil; s.looked++ {
-			s.look(s.volumes[s.looked])
+			v := s.volumes[s.looked]
+			s.look(v)
+			v.flush()
 		}
 		s.groups()
 	}
 	for _, id := range s.order {
 		scanBtrfs(s.btrfs[id])
-	}
-	for i := len(s.volumes) - 1; i >= 0; i-- {
-		v := s.volumes[i]
-		used := v.used.List()
-		v.report.Used = used.Bytes()
-		if g := v.used.Grain(); g > 0 {
-			v.note("free ranges up to %d bytes were taken along: there are too many", g)
+		for _, v := range s.btrfs[id] {
+			v.flush()
 		}
-		if v.emit == nil {
-			continue
-		}
-		for _, e := range used {
-			v.emit(e)
-		}
-		v.used = nil
 	}
 }
 

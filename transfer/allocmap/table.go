@@ -67,7 +67,7 @@ func (s *scan) scanTable(v *volume) error {
 			at = max(at, p.start)
 		case p.whole != "":
 			v.use(p.start, p.size)
-			v.report.Notes = append(v.report.Notes, fmt.Sprintf("partition %s is taken as a whole: %s", p.name, p.whole))
+			v.note("partition %s is taken as a whole: %s", p.name, p.whole)
 			at = p.end()
 		default:
 			s.within(v, p.name, p.start, p.size)

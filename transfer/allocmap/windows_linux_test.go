@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -162,6 +163,50 @@ func TestNTFSFragmented(t *testing.T) {
 	to := copied(t, image, after)
 	require.Contains(t, run(t, "ntfsfix", "-n", to), "processed successfully")
 	run(t, "ntfsclone", "--force", "--save-image", "--output", filepath.Join(t.TempDir(), "clone"), to)
+}
+
+// TestNTFSAttributeList moves what describes $Bitmap to another record, as NTFS does when it is in too many pieces.
+func TestNTFSAttributeList(t *testing.T) {
+	need(t, "mkntfs")
+	image := garbage(t, 8*mib)
+	run(t, "mkntfs", "-Q", "-q", "-F", image)
+	before := scannedWell(t, image)[0]
+	n, err := readNTFS(opened(t, image))
+	require.NoError(t, err)
+	rec, err := n.file(mftBitmap)
+	require.NoError(t, err)
+	at := n.mft * n.cluster
+	const other = 18 // a free record
+	for _, base := range []uint64{mftBitmap, mftSelf} {
+		a, err := firstAttribute(rec, attrData)
+		require.NoError(t, err)
+		first := slices.Clone(rec)
+		offset := cap(rec) - cap(a)
+		list := make([]byte, 24+32) // a resident attribute with one entry
+		le.PutUint32(list, attrList)
+		le.PutUint32(list[4:], uint32(len(list)))
+		le.PutUint32(list[16:], 32)
+		le.PutUint16(list[20:], 24)
+		le.PutUint32(list[24:], attrData)
+		le.PutUint16(list[28:], 32)
+		le.PutUint64(list[24+16:], other)
+		clear(first[offset:])
+		copy(first[offset:], list)
+		le.PutUint32(first[offset+len(list):], attrEnd)
+		second := slices.Clone(rec)
+		clear(second[56:])
+		le.PutUint16(second[20:], 56)
+		le.PutUint64(second[32:], base)
+		copy(second[56:], a)
+		le.PutUint32(second[56+len(a):], attrEnd)
+		patch(t, image, at+mftBitmap*n.record, torn(first))
+		patch(t, image, at+other*n.record, torn(second))
+		if base == mftBitmap {
+			require.Equal(t, before.Extents, scannedWell(t, image)[0].Extents)
+		} else {
+			require.Contains(t, scanned(t, image)[0].Volumes[0].Whole, "$Bitmap: its record is damaged", "it belongs to another file")
+		}
+	}
 }
 
 // torn undoes fixup.

@@ -15,6 +15,9 @@ const (
 	xfsMetaUUID       = 0x4                                                // metadata carries another UUID than the user sees
 )
 
+// minXFSGroup is the least size of an allocation group in bytes, unless it is the last.
+const minXFSGroup = 16 << 20
+
 // xfs is the geometry of a filesystem.
 type xfs struct {
 	v              *volume
@@ -77,7 +80,8 @@ func readXFS(v *volume, sb []byte) (*xfs, error) {
 		return nil, errors.New("mkfs did not finish")
 	case !powerOfTwo(uint64(x.block), 512, 64<<10) || !powerOfTwo(uint64(x.sector), 512, uint64(min(x.block, 32<<10))):
 		return nil, errors.New("impossible block size")
-	case x.blocks == 0 || x.blocks >= maxSize/uint64(x.block) || x.agBlocks < 16 || x.ags == 0 ||
+	case x.blocks == 0 || x.blocks >= maxSize/uint64(x.block) || x.ags == 0 ||
+		x.agBlocks < minXFSGroup/uint64(x.block) && x.ags > 1 ||
 		x.ags != (x.blocks+x.agBlocks-1)/x.agBlocks || x.shift > 31 || x.agBlocks > 1<<x.shift:
 		return nil, errors.New("impossible allocation groups")
 	case int64(x.blocks)*x.block > v.size:
