@@ -22,7 +22,12 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestMain(m *testing.M) { storetest.Main(m) }
+func TestMain(m *testing.M) {
+	if address := os.Getenv(serveEnv); address != "" {
+		serve(address)
+	}
+	storetest.Main(m)
+}
 
 // A clock is the controller's; tests move it.
 type clock struct {
