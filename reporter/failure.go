@@ -123,8 +123,8 @@ func networkError(ctx context.Context, err error) error {
 // isTLS reports whether a handshake went wrong.
 func isTLS(err error) bool {
 	var record tls.RecordHeaderError
-	var alert tls.AlertError
-	return errors.As(err, &record) || errors.As(err, &alert) || strings.Contains(err.Error(), "server gave HTTP response to HTTPS client")
+	var alert *net.OpError // that is how crypto/tls tells of an alert
+	return errors.As(err, &record) || errors.As(err, &alert) && (alert.Op == "remote error" || alert.Op == "local error") || strings.Contains(err.Error(), "server gave HTTP response to HTTPS client")
 }
 
 // refusal turns an answer that is not a success into an error with a class.
