@@ -149,14 +149,11 @@ func (s *Server) listSources(r *http.Request, _ []byte) (any, error) {
 			return err
 		}
 		list.Count = count
+		tasks, err := tx.CurrentTasks(page)
 		for _, source := range page {
-			task, err := currentTask(tx, source.ID)
-			if err != nil {
-				return err
-			}
-			list.Sources = append(list.Sources, listedSource(source, task, s.now()))
+			list.Sources = append(list.Sources, listedSource(source, tasks[source.ID], s.now()))
 		}
-		return nil
+		return err
 	})
 	return list, err
 }

@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/ferry-migrate/ferry/reporter/smsapi"
 )
@@ -169,13 +170,37 @@ func sourceConditions(f SourceFilter) (where string, args []any) {
 	return where, args
 }
 
-// CurrentTask returns the newest task of a source, or ErrNotFound.
+// CurrentTask returns the newest task of a source, or ErrNotFound. In a Change nobody else changes it meanwhile.
 func (t *Tx) CurrentTask(source string) (*Task, error) {
 	task, err := scanTask(t.one("SELECT "+taskColumns+" FROM tasks WHERE source_id = ? ORDER BY number DESC LIMIT 1"+forUpdate, source))
 	if err != nil {
 		return nil, fmt.Errorf("task of source %s: %w", source, err)
 	}
 	return task, t.loadSubtasks(task)
+}
+
+// CurrentTasks returns the newest task of each of these sources that has one, by the id of the source.
+func (t *Tx) CurrentTasks(sources []*Source) (map[string]*Task, error) {
+	current := map[string]*Task{}
+	if len(sources) == 0 {
+		return current, nil
+	}
+	var ids []any
+	for _, s := range sources {
+		ids = append(ids, s.ID)
+	}
+	var tasks []*Task
+	err := t.each(func(row scan) error {
+		task, err := scanTask(row)
+		tasks = append(tasks, task)
+		current[task.Request.SourceServer.ID] = task
+		return err
+	}, "SELECT "+taskColumns+" FROM tasks WHERE number IN (SELECT max(number) FROM tasks WHERE source_id IN (?"+
+		strings.Repeat(", ?", len(ids)-1)+") GROUP BY source_id)", ids...)
+	if err != nil {
+		return nil, fmt.Errorf("tasks of sources: %w", err)
+	}
+	return current, t.loadSubtasks(tasks...)
 }
 
 // A StateCount is how many sources are in a state, with a task or without.

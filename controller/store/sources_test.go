@@ -177,7 +177,9 @@ func testCounts(t *testing.T, db *store.DB) {
 	for _, id := range []string{"a", "b", "source"} {
 		addSource(t, db, newSource(id))
 	}
-	change(t, db, func(tx *store.Tx) error { return tx.CreateTask(newTask("t")) }) // of the source called "source"
+	for _, id := range []string{"before", "t"} { // of the source called "source"
+		change(t, db, func(tx *store.Tx) error { return tx.CreateTask(newTask(id)) })
+	}
 	view(t, db, func(tx *store.Tx) error {
 		counts, err := tx.CountSources()
 		require.ElementsMatch(t, []store.StateCount{
@@ -188,6 +190,9 @@ func testCounts(t *testing.T, db *store.DB) {
 		require.Equal(t, "t", task.ID)
 		_, err2 = tx.CurrentTask("a")
 		require.ErrorIs(t, err2, store.ErrNotFound)
+		tasks, err2 := tx.CurrentTasks([]*store.Source{newSource("a"), newSource("source")})
+		require.NoError(t, err2)
+		require.Equal(t, map[string]*store.Task{"source": task}, tasks)
 		return err
 	})
 }
