@@ -53,8 +53,19 @@ type TreeReply struct {
 	Type      string   `cbor:"type"`      // of the filesystem: "ext4", "xfs", "btrfs", "tmpfs" …
 	Free      int64    `cbor:"free"`      // bytes a privileged process can still write
 	Lacks     []string `cbor:"lacks"`     // kinds of loss to expect, as far as they are known before the first pass
+	Limits    Limits   `cbor:"limits"`    // what its filesystem can hold
 	Overwrite bool     `cbor:"overwrite"` // data of others may be replaced, says the target's own operator
 	Label     string   `cbor:"label"`     // the target path, for people
+}
+
+// Limits says what the filesystem of a target can hold, as far as that is known before the first pass. Zero values are not known.
+type Limits struct {
+	Flags uint32 `cbor:"flags"` // inode flags that it keeps, where it lacks some
+	Name  int64  `cbor:"name"`  // bytes of the longest name
+	File  int64  `cbor:"file"`  // bytes of the largest file
+	Value int64  `cbor:"value"` // bytes of the largest value of an extended attribute
+	Folds bool   `cbor:"folds"` // names that differ in case alone are one
+	Plain bool   `cbor:"plain"` // names are UTF-8, without control characters and any of "*:<>?\|
 }
 
 // Open begins a pass. The target makes it durable before it answers.

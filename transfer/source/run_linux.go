@@ -213,8 +213,7 @@ func (p *pass) commit(pass file.ID) error {
 		return err
 	}
 	crashpoint.Hit("source.committed")
-	// The pass is committed on both sides; a target that does not hear of it keeps the session open a little longer.
-	_ = p.s.wire.Control.SendMessage(file.MsgBye, file.Bye{Final: (p.last || len(p.ledger.doubts()) == 0) && !p.cfg.MoreToCome()})
+	p.s.bye((p.last || len(p.ledger.doubts()) == 0) && !p.cfg.MoreToCome())
 	return nil
 }
 

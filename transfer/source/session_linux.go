@@ -236,6 +236,10 @@ func (s *session) ask(kind string, v any, answer string) error {
 	return s.await(func() bool { return s.seen[answer] > before })
 }
 
+// bye ends the session in order; final says that the migration is complete. A target that does not hear of it keeps the session open a
+// little longer.
+func (s *session) bye(final bool) { _ = s.wire.Control.SendMessage(file.MsgBye, file.Bye{Final: final}) }
+
 // flush makes everything up to seq durable on the target.
 func (s *session) flush(seq uint64) error {
 	if err := s.wire.Control.SendMessage(file.MsgFlush, file.Flush{Seq: seq}); err != nil {

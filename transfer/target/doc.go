@@ -17,7 +17,7 @@
 //     renamed file is found as it was.
 //
 // What it guarantees: an operation done again, after a cut at any point, ends in the same state. Nothing is written outside
-// the root, on a filesystem mounted there after it was opened, to a device, or before BeginPass. What an entry could not
+// the root, on a filesystem mounted there after it was opened, to a device, or before BeginPass (Foresee makes a file without a name). What an entry could not
 // keep is reported as a loss (LossKind), never dropped in silence. After Sync everything applied before is on the disk.
 //
 // What it does not: nothing is durable before Sync. Another program that writes to the same directory meanwhile can spoil what

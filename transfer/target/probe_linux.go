@@ -74,16 +74,15 @@ func (p *prober) run() {
 	p.t.umask = 0o777 &^ e.Perm
 	k := &p.t.keeps
 	k.Mode = unix.Fchmod(fd, 0o6640) == nil && p.perm(fd) == 0o6640 && unix.Fchmod(fd, 0o600) == nil && p.perm(fd) == 0o600
-	p.times(fd)
-	p.attributes(fd)
+	k.tryTimes(fd)
+	k.tryAttributes(fd)
 	p.flags(fd)
-	k.Sparse = unix.Ftruncate(fd, 1<<20) == nil &&
-		unix.Fallocate(fd, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, 0, 1<<19) == nil
+	k.trySparse(fd)
 	k.Devices = unix.Mknodat(p.dir, "device", unix.S_IFCHR|0o600, int(unix.Mkdev(1, 3))) == nil
 	k.Specials = unix.Mknodat(p.dir, "fifo", unix.S_IFIFO|0o600, 0) == nil
 	k.Symlinks = unix.Symlinkat("nowhere", p.dir, "symlink") == nil
 	k.HardLinks = unix.Linkat(p.dir, "file", p.dir, "link", 0) == nil
-	k.Owner = unix.Fchown(fd, 12345, 54321) == nil
+	k.tryOwner(fd)
 	p.t.foreseen = p.owners() && k.Mode && p.t.foreseen
 }
 
@@ -95,10 +94,10 @@ func (p *prober) perm(fd int) uint32 {
 	return st.Mode & 0o7777
 }
 
-func (p *prober) times(fd int) {
+func (k *Keeps) tryTimes(fd int) {
 	ts := [2]unix.Timespec{{Sec: 1_000_000_001, Nsec: 123456789}, {Sec: 1_000_000_003, Nsec: 987654321}}
 	var st unix.Stat_t
-	p.t.keeps.Times = utimens(fd, nil, &ts) == 0 && unix.Fstat(fd, &st) == nil && st.Atim == ts[0] && st.Mtim == ts[1]
+	k.Times = utimens(fd, nil, &ts) == 0 && unix.Fstat(fd, &st) == nil && st.Atim == ts[0] && st.Mtim == ts[1]
 }
 
 // smallACL is a POSIX ACL as the kernel takes it: version 2, then tag, permission and id of the owner, a user, the group,
@@ -113,8 +112,14 @@ func smallACL() []byte {
 	return acl
 }
 
-func (p *prober) attributes(fd int) {
-	k := &p.t.keeps
+func (k *Keeps) tryOwner(fd int) { k.Owner = unix.Fchown(fd, 12345, 54321) == nil }
+
+func (k *Keeps) trySparse(fd int) {
+	k.Sparse = unix.Ftruncate(fd, 1<<20) == nil &&
+		unix.Fallocate(fd, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, 0, 1<<19) == nil
+}
+
+func (k *Keeps) tryAttributes(fd int) {
 	k.User = unix.Fsetxattr(fd, "user.ferry", []byte{1}, 0) == nil
 	k.Trusted = unix.Fsetxattr(fd, "trusted.ferry", []byte{1}, 0) == nil
 	k.Security = unix.Fsetxattr(fd, "security.ferry", []byte{1}, 0) == nil
@@ -134,6 +139,10 @@ func (p *prober) flags(fd int) {
 			unix.Close(d)
 		}
 	}
+	k.tryProject(fd)
+}
+
+func (k *Keeps) tryProject(fd int) {
 	var x file.Fsxattr
 	if file.FsGetXattr(fd, &x) == nil {
 		x.Project++

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"sync/atomic"
 	"time"
 
@@ -66,9 +65,7 @@ func (s *session) serve(ctx context.Context) error {
 		Tree: r.Tree, Source: r.Source, Pass: r.Pass, Committed: r.Committed, Seq: r.Seq, Altered: altered, Empty: state.Empty,
 		Type: state.Filesystem, Free: state.Free, Overwrite: s.receiver.Overwrite, Label: r.Path,
 	}
-	if os.Geteuid() > 0 {
-		reply.Lacks = []string{LossOwner.String(), LossDevice.String()}
-	}
+	reply.Lacks, reply.Limits = s.tree.Foresee()
 	s.flushes, s.commits, s.lists = make(chan uint64, 16), make(chan file.Commit, 1), make(chan file.List, 1)
 	s.width = NewWidth()
 	if err := s.in.Accept(wire.Hello{Features: []string{"file"}, Software: s.receiver.Software, Body: reply}); err != nil {

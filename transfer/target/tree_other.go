@@ -22,6 +22,9 @@ func OpenTree(string, TreeOptions) (*Tree, error) { return nil, errPlatform }
 // Apply fails.
 func (*Tree) Apply([]byte, Reporter) error { return errPlatform }
 
+// Foresee knows nothing.
+func (*Tree) Foresee() (lacks []string, limits file.Limits) { return nil, limits }
+
 // Sync fails.
 func (*Tree) Sync() error { return errPlatform }
 
