@@ -212,6 +212,14 @@ func checkTools(s *inventory.Server, f *findings) {
 			f.ok(t.code, t.name, "is not installed: Ferry does not need it, the SMS service's own agent does ("+t.why+")")
 		}
 	}
+	if l := strings.ToLower(s.OS.Locale); l != "" && !strings.Contains(l, "utf-8") && !strings.Contains(l, "utf8") {
+		f.ok("FERRY-SMS-LOCALE", "", "the locale is "+s.OS.Locale+": Ferry takes names as they are, the SMS service's own agent wants UTF-8")
+	}
+	for _, m := range s.Mounts {
+		if m.Path == "/tmp" && strings.Contains(","+m.Options+",", ",noexec,") {
+			f.ok("FERRY-SMS-TMP", "/tmp", "is mounted noexec: Ferry does not need it, the SMS service's own agent does")
+		}
+	}
 }
 
 // checkWindows looks at what only Windows has.
@@ -233,6 +241,16 @@ func checkWindows(s *inventory.Server, f *findings) {
 				state = svc.Start
 			}
 			f.error("FERRY-VSS", svc.Name, "the Volume Shadow Copy service is "+state+" (SMS.6533)", "set the service VSS to start manually")
+		}
+	}
+	const mib = 1 << 20
+	for _, v := range w.Volumes { // the shadow copy of a volume keeps there what changes while it is read (FAQ 4.1)
+		need := int64(320 * mib)
+		if v.Size < 600*mib {
+			need = 40 * mib
+		}
+		if v.Kind == "fixed" && strings.EqualFold(v.Filesystem, "ntfs") && v.Free < need {
+			f.warn("FERRY-SPACE-SHADOW", strings.Join(append(v.Paths, v.Label), " "), "only "+size(v.Free)+" are free: a shadow copy of it may fail", "free "+size(need))
 		}
 	}
 	for _, name := range sortedKeys(w.Drivers) {

@@ -131,6 +131,12 @@ func TestPreflight(t *testing.T) {
 		"FERRY-DYNAMIC-DISK": {LevelWarn, func(s *inventory.Server) {
 			s.Windows = &inventory.Windows{Elevated: true, DynamicDisks: []string{"0"}}
 		}},
+		"FERRY-SPACE-SHADOW": {LevelWarn, func(s *inventory.Server) {
+			s.Windows = &inventory.Windows{Elevated: true, Volumes: []inventory.WindowsVolume{
+				{Paths: []string{`C:\`}, Kind: "fixed", Filesystem: "NTFS", Size: 40 << 30, Free: 300 << 20},
+				{Label: "System Reserved", Kind: "fixed", Filesystem: "NTFS", Size: 500 << 20, Free: 50 << 20}, {Kind: "cdrom", Filesystem: "UDF"},
+			}}
+		}},
 		"FERRY-VSS": {LevelError, func(s *inventory.Server) {
 			s.Windows = &inventory.Windows{Elevated: true, Services: []inventory.WindowsService{{Name: "VSS", Start: "disabled"}}}
 		}},
@@ -151,6 +157,20 @@ func TestPreflight(t *testing.T) {
 			}
 			require.True(t, found)
 		})
+	}
+}
+
+// TestPreflightSMS: what only the SMS service's own agent minds is named, and is no warning.
+func TestPreflightSMS(t *testing.T) {
+	s := sound()
+	s.OS.Locale, s.Tools = "zh_CN.GB18030", nil
+	s.Mounts = append(s.Mounts, inventory.Mount{Path: "/tmp", Type: "tmpfs", Kind: "pseudo", Options: "rw,noexec"})
+	codes := map[string]Level{}
+	for _, f := range Preflight(s) {
+		codes[f.Code] = f.Level
+	}
+	for _, code := range []string{"FERRY-SMS-LOCALE", "FERRY-SMS-TMP", "FERRY-SMS-RSYNC", "FERRY-SMS-TC", "FERRY-SMS-SSH"} {
+		require.Equal(t, LevelOK, codes[code], code)
 	}
 }
 

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
+	"io"
 	"net"
 	"path/filepath"
 	"strings"
@@ -123,4 +125,26 @@ func TestWrap(t *testing.T) {
 	} {
 		require.Equal(t, want, wrap(in, 4))
 	}
+}
+
+// TestCheckRealTarget measures against ferry target as a person starts it: it gets nothing to keep, and goes on serving.
+func TestCheckRealTarget(t *testing.T) {
+	ctx, stop := context.WithCancel(context.Background())
+	dir, into := t.TempDir(), filepath.Join(t.TempDir(), "not-there-yet")
+	r, w := io.Pipe()
+	ended := make(chan error, 1)
+	go func() {
+		ended <- run(ctx, []string{"target", "--into", "dir:" + into, "--listen", "127.0.0.1:0", "--json", "--state", filepath.Join(dir, "target")}, w, io.Discard)
+		w.Close()
+	}()
+	var said struct{ Addr, Pair string }
+	require.NoError(t, json.NewDecoder(r).Decode(&said))
+	go io.Copy(io.Discard, r) //nolint:errcheck // the target says nothing more
+	for _, pair := range [][]string{{"--pair", said.Pair}, nil} {
+		c := checked(t, append([]string{"--target", said.Addr, "--state", filepath.Join(dir, "source")}, pair...)...)
+		require.Positive(t, c.Network.Bandwidth, c.Network.Unmeasured)
+	}
+	require.NoDirExists(t, into, "a measurement writes nothing")
+	stop()
+	require.NoError(t, <-ended)
 }
