@@ -21,7 +21,7 @@ import (
 // redisFlags are what a person says about a migration of Redis.
 type redisFlags struct {
 	from, to, limit, state, onExisting, flush string
-	once, json                                bool
+	once, scan, json                          bool
 	dbs                                       []int
 	mapDB, include, exclude, types, commands  []string
 	settle                                    time.Duration
@@ -62,6 +62,7 @@ func redisMigrateCommand() *cobra.Command {
 	}
 	f.add(cmd, true)
 	cmd.Flags().BoolVar(&f.once, "once", false, "end when the target has what the source had at the end of the full copy")
+	cmd.Flags().BoolVar(&f.scan, "scan", false, "read with SCAN and keyspace notifications, for a source that lets nobody replicate; promises less")
 	cmd.Flags().StringSliceVar(&f.commands, "exclude-command", nil, "leave out a command of the source's stream; repeatable")
 	return cmd
 }
@@ -200,7 +201,7 @@ func (f *redisFlags) limiter() (ratelimit.Limiter, error) {
 
 // migration turns flags into something that can run.
 func (f *redisFlags) migration(from bool) (*redis.Migration, error) {
-	c := redis.Config{Once: f.once, OnExisting: redis.Existing(f.onExisting)}
+	c := redis.Config{Once: f.once, Scan: f.scan, OnExisting: redis.Existing(f.onExisting)}
 	switch c.OnExisting {
 	case "", redis.Replace, redis.Skip, redis.Fail:
 	default:

@@ -166,7 +166,7 @@ func TestIdle(t *testing.T) {
 	from, to := serve(t), serve(t)
 	from.do("SET a 1")
 	state := t.TempDir()
-	for n := range 3 {
+	for n := range 2 {
 		cmd := start(t, state, from, to)
 		eventually(t, "followed", func() bool { return from.replicas() == 1 && to.do("EXISTS a") == "1" })
 		from.do("INCR a")

@@ -83,6 +83,17 @@ func TestFilter(t *testing.T) {
 	require.Equal(t, "FERRY-REDIS-COMMAND", fault.CodeOf(err), err)
 }
 
+// TestMapDB moves databases around, in the full copy and in the stream.
+func TestMapDB(t *testing.T) {
+	from, to := serve(t), serve(t)
+	from.fill()
+	err := follow(t, redis.Config{From: from.at, To: to.at, Filter: redis.Filter{MapDB: map[int]int{0: 2, 1: 0, 2: 1}}}, func() { from.do("INCR after") })
+	require.NoError(t, err)
+	from.do("SWAPDB 0 1") // what was 1 is 0, what was 0 is 1
+	from.do("SWAPDB 1 2") // and now 2
+	same(t, from, to)
+}
+
 // TestExisting meets keys that the target has.
 func TestExisting(t *testing.T) {
 	from, to := serve(t), serve(t)

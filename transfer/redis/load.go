@@ -49,7 +49,8 @@ type lane struct {
 	*pipe
 	loader *loader
 	batch  *batch
-	db     int    // selected at the end of batch; -1: unknown
+	db     int    // that the batch is for; -1: none yet
+	away   bool   // a batch was for another database than 0
 	pairs  []byte // of an MSET to come
 	npairs int
 }
@@ -60,6 +61,11 @@ func (l *loader) load(ctx context.Context, br *bufio.Reader, lanes int) error {
 	if err != nil {
 		return err
 	}
+	return l.run(ctx, lanes, func(ctx context.Context) error { return l.feed(ctx, r) })
+}
+
+// run opens the lanes, calls feed, and returns once the target has acknowledged all that went into them.
+func (l *loader) run(ctx context.Context, lanes int, feed func(context.Context) error) (err error) {
 	l.seed, l.budget = maphash.MakeSeed(), semaphore.NewWeighted(budget)
 	g, ctx := errgroup.WithContext(ctx)
 	if l.control, err = l.dial(ctx); err != nil {
@@ -73,7 +79,7 @@ func (l *loader) load(ctx context.Context, br *bufio.Reader, lanes int) error {
 		g.Go(func() error { return n.run(ctx) })
 	}
 	g.Go(func() error {
-		err := l.feed(ctx, r)
+		err := feed(ctx)
 		for _, n := range l.lanes {
 			if err == nil {
 				err = n.flush(ctx)
@@ -126,7 +132,7 @@ func (l *loader) entry(ctx context.Context, r *rdb.Reader, e *rdb.Entry) error {
 		l.stats.filtered.Add(1)
 		return nil
 	}
-	n := l.lanes[maphash.Bytes(l.seed, e.Key)%uint64(len(l.lanes))]
+	n := l.lane(e.Key)
 	if err := n.use(ctx, db); err != nil {
 		return err
 	}
@@ -136,9 +142,14 @@ func (l *loader) entry(ctx context.Context, r *rdb.Reader, e *rdb.Entry) error {
 	case e.Type == rdb.String && e.Idle < 0 && e.Freq < 0 && (e.ExpireAt == 0 || l.target.setUntil()) && r.TextSize() <= maxText:
 		return n.set(ctx, r, e)
 	default:
-		n.restore(e)
+		n.restore(e, nil)
 		return n.full(ctx)
 	}
+}
+
+// lane is the one of a key.
+func (l *loader) lane(key []byte) *lane {
+	return l.lanes[maphash.Bytes(l.seed, key)%uint64(len(l.lanes))]
 }
 
 // add appends a command to the batch.
@@ -161,7 +172,8 @@ func (n *lane) use(ctx context.Context, db int) error {
 
 // open begins a batch.
 func (n *lane) open() {
-	if len(n.batch.buf) == 0 && n.db > 0 {
+	n.away = n.away || n.db > 0
+	if len(n.batch.buf) == 0 && n.away { // a new connection begins in 0, an old one where it was left
 		n.add("SELECT", fmt.Sprint(n.db))
 	}
 }
@@ -218,8 +230,8 @@ func (n *lane) mset() {
 	n.pairs, n.npairs = n.pairs[:0], 0
 }
 
-// restore adds a value as its payload.
-func (n *lane) restore(e *rdb.Entry) {
+// restore adds a value as its payload: dump, or nil for the one of the entry.
+func (n *lane) restore(e *rdb.Entry, dump []byte) {
 	n.open()
 	l, b := n.loader, n.batch
 	args, ttl := 4, int64(0)
@@ -238,9 +250,13 @@ func (n *lane) restore(e *rdb.Entry) {
 	b.buf = resp.AppendArg(b.buf, "RESTORE")
 	b.buf = resp.AppendArg(b.buf, e.Key)
 	b.buf = resp.AppendInt(b.buf, ttl)
-	b.buf = resp.AppendLen(b.buf, e.PayloadSize())
-	b.buf = e.AppendPayload(b.buf)
-	b.buf = append(b.buf, '\r', '\n')
+	if dump != nil {
+		b.buf = resp.AppendArg(b.buf, dump)
+	} else {
+		b.buf = resp.AppendLen(b.buf, e.PayloadSize())
+		b.buf = e.AppendPayload(b.buf)
+		b.buf = append(b.buf, '\r', '\n')
+	}
 	if l.policy == Replace {
 		b.buf = resp.AppendArg(b.buf, "REPLACE")
 	}

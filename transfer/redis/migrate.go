@@ -23,6 +23,7 @@ type Config struct {
 	State      string // directory that exists; one migration of a source to a target at a time
 	Once       bool   // end when the target has what the source had at the end of the full copy; else follow it until cutover
 	Filter     Filter
+	Scan       bool     // read with SCAN and DUMP, for a source that lets nobody replicate; see scanner for what that promises
 	OnExisting Existing // empty: the target must be empty at the beginning
 	Lanes      int      // connections for the full copy, 0 is 2
 	Limiter    ratelimit.Limiter
@@ -124,6 +125,9 @@ func (m *Migration) attempt(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if m.Scan {
+		return m.scan(ctx)
+	}
 	r, at, err := follow(ctx, m.From, m.sourceOptions(), pos)
 	if err != nil {
 		return err
@@ -181,6 +185,12 @@ func (m *Migration) learn(ctx context.Context) error {
 		return fmt.Errorf("source: %w", err)
 	}
 	m.stats.keysTotal.Store(s.total())
+	if s.cluster {
+		if m.OnExisting == "" {
+			return fault.Operator("FERRY-REDIS-CLUSTER", "migrate master by master with --on-existing replace", errors.New("the source is one node of a cluster, and would come alone"))
+		}
+		m.Log.Warn("the source is one node of a cluster: the others are not migrated by this run")
+	}
 	if m.Filter.byKey() && m.keyed == nil {
 		m.keyed, err = readKeyTable(c)
 	}
