@@ -72,8 +72,10 @@ func TestProbes(t *testing.T) {
 		require.Contains(t, body, want)
 		require.NotContains(t, body, p.Key().AccessKey)
 	}
+	p.register(registration(nil))
 	_, body := p.open("GET", "/metrics", "")
 	require.Contains(t, body, `ferry_tasks{state="READY"} 1`)
+	require.Contains(t, body, `ferry_sources{state="waiting",task="false"} 1`)
 }
 
 func TestTokenOverHTTP(t *testing.T) {

@@ -57,11 +57,15 @@ func (m *metrics) handler() http.Handler {
 // census counts what is in the database, when somebody looks.
 type census struct{ db *store.DB }
 
-var tasksMetric = prometheus.NewDesc("ferry_tasks", "Tasks by state.", []string{"state"}, nil)
+var (
+	tasksMetric   = prometheus.NewDesc("ferry_tasks", "Tasks by state.", []string{"state"}, nil)
+	sourcesMetric = prometheus.NewDesc("ferry_sources", "Registered sources by state, with a task or without.", []string{"state", "task"}, nil)
+)
 
 // Describe implements prometheus.Collector.
 func (c *census) Describe(to chan<- *prometheus.Desc) {
 	to <- tasksMetric
+	to <- sourcesMetric
 }
 
 // Collect implements prometheus.Collector.
@@ -69,8 +73,11 @@ func (c *census) Collect(to chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), countTimeout)
 	defer cancel()
 	var tasks map[string]int
+	var sources []store.StateCount
 	err := c.db.View(ctx, func(tx *store.Tx) (err error) {
-		tasks, err = tx.CountTasks()
+		if tasks, err = tx.CountTasks(); err == nil {
+			sources, err = tx.CountSources()
+		}
 		return err
 	})
 	if err != nil {
@@ -79,5 +86,8 @@ func (c *census) Collect(to chan<- prometheus.Metric) {
 	}
 	for state, n := range tasks {
 		to <- prometheus.MustNewConstMetric(tasksMetric, prometheus.GaugeValue, float64(n), state)
+	}
+	for _, c := range sources {
+		to <- prometheus.MustNewConstMetric(sourcesMetric, prometheus.GaugeValue, float64(c.Count), string(c.State), strconv.FormatBool(c.WithTask))
 	}
 }
