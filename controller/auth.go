@@ -62,7 +62,14 @@ func ownsPath(tx *store.Tx, caller iam.Caller, r *http.Request) (bool, error) {
 	if source == "" {
 		return true, nil
 	}
-	return tx.OwnsSource(source, caller.ID)
+	own, err := tx.OwnsSource(source, caller.ID)
+	if err != nil || own {
+		return own, err
+	}
+	if _, err = tx.Source(source); errors.Is(err, store.ErrNotFound) {
+		return true, nil // deleted, say: its agent has to learn that
+	}
+	return false, err
 }
 
 // claim makes the agent that registers a new source its owner, in the transaction that stores it, and refuses one that is there and

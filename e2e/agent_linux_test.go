@@ -9,10 +9,12 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/ferry-migrate/ferry/agent"
 	"github.com/ferry-migrate/ferry/reporter/smsapi"
 )
 
@@ -21,8 +23,8 @@ import (
 type fleet struct {
 	*stage
 	controller *process
+	store      string
 	url        string
-	keyFile    string
 	key        smsapi.Key
 	agent      *process
 	config     string
@@ -36,7 +38,11 @@ func newFleet(t testing.TB, size int64) *fleet {
 	f := &fleet{stage: newStage(t, "ext4", size), config: filepath.Join(t.TempDir(), "agent.yaml")}
 	f.serve()
 	f.control()
-	f.save(f.config, fmt.Sprintf("endpoint: %s\nstate: %s\npoll: 1s\naccept_privacy_statement: true\ncredentials:\n  key_file: %s\n", f.url, f.state, f.keyFile))
+	agentKey := filepath.Join(t.TempDir(), "agent-key.json") // an agent may do less than the admin
+	if o := ferry(t, "controller", "user", "add", "agent", "--role", "agent", "--store", f.store, "--out", agentKey); o.exit != 0 {
+		t.Fatal(o.message())
+	}
+	f.save(f.config, fmt.Sprintf("endpoint: %s\nstate: %s\npoll: 1s\naccept_privacy_statement: true\ncredentials:\n  key_file: %s\n", f.url, f.state, agentKey))
 	f.runAgent()
 	f.until("the source is registered", func() bool {
 		var list struct {
@@ -63,10 +69,11 @@ func (f *fleet) save(path, text string) {
 // control starts the control plane.
 func (f *fleet) control() {
 	f.t.Helper()
-	f.controller = start(f.t, nil, "controller", "--listen", "127.0.0.1:0", "--store", "sqlite:"+filepath.Join(f.t.TempDir(), "controller.db"), "--json")
+	f.store = "sqlite:" + filepath.Join(f.t.TempDir(), "controller.db")
+	f.controller = start(f.t, nil, "controller", "--listen", "127.0.0.1:0", "--store", f.store, "--json")
 	e := f.controller.waitEvent("listening")
-	f.url, f.keyFile = e.text("url"), e.text("admin_key_file")
-	text, err := os.ReadFile(f.keyFile)
+	f.url = e.text("url")
+	text, err := os.ReadFile(e.text("admin_key_file"))
 	if err == nil {
 		err = json.Unmarshal(text, &f.key)
 	}
@@ -180,23 +187,10 @@ func (f *fleet) copied(task string, atLeast int64) {
 	})
 }
 
-// agentStatus returns the bytes that the running subtask has done.
+// agentStatus returns the bytes that the running subtask has done, and whether one runs.
 func (f *fleet) agentStatus() (int64, bool) {
-	o := ferry(f.t, "agent", "status", "--state", f.state, "--json")
-	if o.exit != 0 {
-		return 0, false
-	}
-	// The status is one indented object: its lines are no events.
-	var text string
-	for _, line := range o.stray {
-		text += line
-	}
-	var s struct {
-		Task *struct {
-			Bytes int64 `json:"bytes"`
-		} `json:"task"`
-	}
-	if json.Unmarshal([]byte(text), &s) != nil || s.Task == nil {
+	s, err := agent.DialControl(f.state).Agent(f.t.Context())
+	if err != nil || s.Task == nil {
 		return 0, false
 	}
 	return s.Task.Bytes, true
@@ -265,6 +259,16 @@ func TestAgent(t *testing.T) {
 		left, err := os.ReadDir(filepath.Join(f.state, "tasks"))
 		return err == nil && len(left) == 0
 	})
+	f.call("POST", "/v3/tasks/"+f.task(false, 1)+"/action", smsapi.TaskAction{Operation: smsapi.OpCollectLog}, nil)
+	f.until("the logs are there", func() bool { return strings.Contains(f.controller.errors(), "command=UPLOAD_LOG result=success") })
+	f.call("DELETE", "/v3/sources/"+f.id, nil, nil)
+	f.until("the agent knows that its source was deleted", func() bool {
+		s, err := agent.DialControl(f.state).Agent(t.Context())
+		return err == nil && s.Deleted
+	})
+	if o := ferry(t, "agent", "status", "--config", f.config); !strings.Contains(strings.Join(o.stray, "\n"), "deleted at the service") {
+		t.Errorf("ferry agent status says %q", o.stray)
+	}
 	f.agent.signal(syscall.SIGTERM)
 	if o := f.agent.wait(); o.exit != 0 {
 		t.Errorf("the agent ended with %d: %s", o.exit, o.message())
@@ -272,14 +276,24 @@ func TestAgent(t *testing.T) {
 }
 
 // TestAgentKilled kills the agent ten times during one task: what it copied is whole, and the controller hears that it is done.
-func TestAgentKilled(t *testing.T) {
-	f := newFleet(t, 256<<20)
-	for i := range 20 {
+func TestAgentKilled(t *testing.T) { killAgent(t, 10) }
+
+// TestSoakAgentKilled does it fifty times.
+func TestSoakAgentKilled(t *testing.T) {
+	if os.Getenv("FERRY_SOAK") == "" {
+		t.Skip("takes some minutes; make soak runs it")
+	}
+	killAgent(t, 50)
+}
+
+func killAgent(t *testing.T, times int) {
+	f := newFleet(t, 512<<20)
+	for i := range 2 * times {
 		write(t, f.path(fmt.Sprint("f", i)), 2<<20, byte(i))
 	}
 	task := f.task(false, 80)
 	f.act(task, smsapi.OpStart)
-	for kill := range 10 {
+	for kill := range times {
 		f.copied(task, int64(kill+1)<<20)
 		f.agent.kill()
 		f.runAgent()
