@@ -94,7 +94,11 @@ func act(t *store.Task, ask smsapi.TaskAction, now int64) ([]*store.Command, err
 		return nil, err
 	}
 	a := actions[ask.Operation]
+	var orders []*store.Command
 	if ask.Operation == smsapi.OpStart {
+		if t.State == smsapi.StateReady && t.Request.StartNetworkCheck {
+			orders = append(orders, command(t, smsapi.CommandNetworkCheck, now))
+		}
 		t.ErrorJSON = ""
 		t.Request.NeedConsistencyCheck = t.Request.NeedConsistencyCheck || ask.NeedConsistencyCheck
 		if t.Started == nil {
@@ -110,7 +114,7 @@ func act(t *store.Task, ask smsapi.TaskAction, now int64) ([]*store.Command, err
 	if a.command == "" {
 		return nil, nil
 	}
-	return []*store.Command{command(t, a.command, now)}, nil
+	return append(orders, command(t, a.command, now)), nil
 }
 
 // command returns an order about t to its agent.

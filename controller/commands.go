@@ -3,6 +3,8 @@ package controller
 import (
 	"errors"
 	"net/http"
+	"slices"
+	"time"
 
 	"github.com/ferry-migrate/ferry/controller/store"
 	"github.com/ferry-migrate/ferry/reporter/smsapi"
@@ -22,6 +24,12 @@ func (s *Server) nextCommand(r *http.Request, source string) (smsapi.Command, er
 	if err != nil || next == nil {
 		return idle, err
 	}
+	if s.overdue(next) {
+		if err := s.answerCommand(r, source, unanswered(next)); err != nil {
+			return smsapi.Command{}, err
+		}
+		return s.nextCommand(r, source)
+	}
 	if next.Delivered == nil {
 		err = s.store.Change(r.Context(), func(tx *store.Tx) error { return tx.DeliverCommand(next, s.now().UnixMilli()) })
 	}
@@ -30,6 +38,23 @@ func (s *Server) nextCommand(r *http.Request, source string) (smsapi.Command, er
 		param.Bucket = s.address(r) + s.uploadPath(next.TaskID)
 	}
 	return smsapi.Command{Name: next.Name, Param: &param}, err
+}
+
+// ownCommands are those that the documents do not have. An agent that does not know them may never answer, and must not miss what
+// comes after them.
+var ownCommands = []smsapi.CommandName{smsapi.CommandNetworkCheck, smsapi.CommandRollback}
+
+// ownPatience is how long the answer to one of ownCommands is waited for.
+const ownPatience = 15 * time.Minute
+
+// overdue reports whether a command of Ferry's own was told long ago and not answered.
+func (s *Server) overdue(c *store.Command) bool {
+	return c.Delivered != nil && slices.Contains(ownCommands, c.Name) && s.now().Sub(time.UnixMilli(*c.Delivered)) > ownPatience
+}
+
+// unanswered is the answer in place of the agent that gives none.
+func unanswered(c *store.Command) smsapi.CommandResult {
+	return smsapi.CommandResult{Name: c.Name, Result: smsapi.ResultFail, Detail: []byte(`{"message":"the agent did not answer"}`)}
 }
 
 // address returns the URL by which the caller reached this control plane.

@@ -104,6 +104,29 @@ func TestAutoStart(t *testing.T) {
 	require.Equal(t, smsapi.CommandStart, p.poll(source).Name)
 }
 
+// A network check that was asked for comes before the start. An agent that does not know the command and never answers is told the next
+// one after a while all the same.
+func TestNetworkCheckFirst(t *testing.T) {
+	p := startPlane(t, t.TempDir())
+	source := p.register(registration(nil))
+	id := p.createFor(source, `"use_public_ip"`, `"start_network_check":true,"use_public_ip"`)
+	p.order(id, smsapi.OpStart)
+	require.Equal(t, smsapi.CommandNetworkCheck, p.poll(source).Name)
+	p.clock.add(15 * time.Minute)
+	require.Equal(t, smsapi.CommandNetworkCheck, p.poll(source).Name)
+	p.clock.add(time.Second)
+	require.Equal(t, smsapi.CommandStart, p.poll(source).Name)
+	p.clock.add(time.Hour)
+	require.Equal(t, smsapi.CommandStart, p.poll(source).Name, "what every agent knows is repeated until it is answered")
+	p.answer(source, "START", "success")
+	require.Equal(t, smsapi.StateRunning, p.show(id).State)
+	p.order(id, smsapi.OpStop)
+	p.poll(source)
+	p.answer(source, "STOP", "success")
+	p.order(id, smsapi.OpStart)
+	require.Equal(t, smsapi.CommandStart, p.poll(source).Name, "it is measured once")
+}
+
 func TestDelete(t *testing.T) {
 	p := startPlane(t, t.TempDir())
 	source := p.register(registration(nil))

@@ -14,6 +14,9 @@
 //   - a source's memory is MB when it registers and is shown, bytes in a list;
 //   - changestate writes init where answers read initialize, and is taken in any case;
 //   - the two spellings of the advanced options mean the same (ConfigKey);
+//   - commands and operations on tasks are the union of what the documents of all years list;
+//   - a limit by the time of day is taken up to 10000 Mbit/s and lowered to 1000, which the text calls the highest;
+//   - evaluation_result has 6 to 8 characters, and no documented values;
 //   - total_time has no documented unit: it is milliseconds here, as every other time;
 //   - a null is an absent field.
 //
