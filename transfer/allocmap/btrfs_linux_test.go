@@ -109,6 +109,7 @@ func TestBtrfs(t *testing.T) {
 			onLoops(t, "judge", copies, func(t *testing.T, devices []string) {
 				run(t, append([]string{"btrfs", "device", "scan"}, devices...)...)
 				run(t, "btrfs", "check", "--readonly", "--check-data-csum", devices[0])
+				require.Contains(t, run(t, "btrfs", "inspect-internal", "dump-super", "-s", "1", devices[0]), "[match]", "copy of the superblock")
 				mounted(t, devices[0], "ro,"+btrfsOptions(devices), func(dir string) { require.Equal(t, want, hashes(t, dir)) })
 			})
 			if c.devices > 1 {

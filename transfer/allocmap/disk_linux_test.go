@@ -327,13 +327,28 @@ func TestTableDoubt(t *testing.T) {
 	}
 }
 
+// TestTableGap has a first partition that begins late: a boot loader may lie before it.
+func TestTableGap(t *testing.T) {
+	need(t, "sfdisk", "mke2fs")
+	image := blank(t, 128*mib)
+	partitioned(t, image, "label: dos\n40M,16M,L\n80M,16M,L\n")
+	put(t, ext4(t, 16*mib), image, 40*mib)
+	m := scanned(t, image)[0]
+	require.True(t, m.Extents.Contains(extent.Extent{Start: 0, Size: 40 * mib}))
+	require.Empty(t, m.Extents.Within(extent.Extent{Start: 56 * mib, Size: 24 * mib}), "between partitions")
+	require.Equal(t, "the content is unknown", byPath(t, m, "2").Whole)
+	require.True(t, m.Extents.Contains(extent.Extent{Start: 80 * mib, Size: 16 * mib}))
+}
+
 // TestForeign has members of what is not read further: they are never taken for the filesystem that they show.
 func TestForeign(t *testing.T) {
 	need(t, "mke2fs")
 	show := func(off int64, magic string) Volume {
 		image := blank(t, 32*mib)
 		run(t, "mke2fs", "-q", "-F", "-t", "ext4", image, "16M")
-		scannedWell(t, image)
+		m := scannedWell(t, image)[0]
+		require.True(t, m.Extents.Contains(extent.Extent{Start: 16 * mib, Size: 16 * mib}), "behind the filesystem")
+		require.Less(t, m.Volumes[0].Used, int64(24*mib))
 		patch(t, image, off, []byte(magic))
 		return scanned(t, image)[0].Volumes[0]
 	}

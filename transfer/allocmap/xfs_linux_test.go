@@ -63,6 +63,7 @@ func TestXFS(t *testing.T) {
 			var want map[string]string
 			mounted(t, image, "loop", func(dir string) {
 				age(t, dir, 150)
+				crowd(t, dir)
 				want = hashes(t, dir)
 			})
 			m := scannedWell(t, image)[0]
@@ -75,6 +76,59 @@ func TestXFS(t *testing.T) {
 			xfsRepaired(t, to)
 			mounted(t, to, "loop,ro", func(dir string) { require.Equal(t, want, hashes(t, dir)) })
 		})
+	}
+}
+
+// crowd fills a filesystem to its last block, and frees every other file again.
+func crowd(t testing.TB, dir string) {
+	data := make([]byte, 100*kib)
+	for i := range data {
+		data[i] = byte(i)
+	}
+	name := func(i int) string { return filepath.Join(dir, fmt.Sprint("crowd", i)) }
+	n := 0
+	for ; os.WriteFile(name(n), data, 0o600) == nil; n++ {
+	}
+	require.NotZero(t, n)
+	for i := 0; i < n; i += 2 {
+		require.NoError(t, os.Remove(name(i)))
+	}
+}
+
+// TestXFSLogRecord has records that change the superblock alone, and one that changes another block.
+func TestXFSLogRecord(t *testing.T) {
+	op := func(flags byte, body ...byte) []byte {
+		h := be.AppendUint32(make([]byte, 4), uint32(len(body)))
+		return append(append(h, 0, flags, 0, 0), body...)
+	}
+	item := func(block byte) []byte {
+		return append([]byte{0x3c, 0x12, 2, 0, 0, 0, 1, 0, block}, make([]byte, 15)...) // its own part, and one of data
+	}
+	record := func(ops ...[]byte) logRecord {
+		r := logRecord{header: make([]byte, 512)}
+		be.PutUint32(r.header[40:], uint32(len(ops)))
+		for _, o := range ops {
+			r.data = append(r.data, o...)
+		}
+		return r
+	}
+	header := op(0, append([]byte("NART"), make([]byte, 12)...)...)
+	data := op(0, make([]byte, 128)...)
+	for _, c := range []struct {
+		r       logRecord
+		unmount bool
+		err     error
+	}{
+		{record(op(1), header, op(0, item(0)...), data, op(2)), false, nil},
+		{record(op(1), header, op(0, item(8)...), data, op(2)), false, errLog},
+		{record(op(1), header, op(0, item(0)...)), false, errLog},
+		{record(op(1), header, data), false, errLog},
+		{record(op(4), header), false, errLog},
+		{record(op(0x20, 0x6e, 0x55, 0, 0)), true, nil},
+	} {
+		unmount, err := c.r.harmless()
+		require.ErrorIs(t, err, c.err)
+		require.Equal(t, c.unmount, unmount)
 	}
 }
 
