@@ -232,7 +232,7 @@ func TestHostileClients(t *testing.T) {
 	require.NoError(t, err)
 
 	huge := dial()
-	go huge.Write([]byte("GET /v3/tasks HTTP/1.1\r\nHost: x\r\nX-Large: " + strings.Repeat("x", 128<<10) + "\r\n\r\n")) //nolint:errcheck // cut off
+	go huge.Write([]byte("GET /v3/tasks HTTP/1.1\r\nHost: x\r\nX-Large: " + strings.Repeat("x", 128<<10) + "\r\n\r\n"))
 	response, err := http.ReadResponse(bufio.NewReader(huge), nil)
 	require.NoError(t, err)
 	response.Body.Close()
