@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/ferry-migrate/ferry/internal/fault"
 	"github.com/ferry-migrate/ferry/transfer/redis"
 	"github.com/ferry-migrate/ferry/transfer/redis/resp"
 )
@@ -111,6 +112,12 @@ func (w *writer) end() {
 	w.done.Wait()
 }
 
+// eventually waits for what has no event to wait for: the state of another process.
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	require.Eventually(t, ok, 30*time.Second, 5*time.Millisecond, what)
+}
+
 // start starts a migration as a process of its own.
 func start(t *testing.T, state string, from, to *instance) *exec.Cmd {
 	t.Helper()
@@ -161,6 +168,30 @@ func TestKills(t *testing.T) {
 	t.Logf("%d bursts of writes, %s in the counter", w.n, to.do("GET counter"))
 }
 
+// TestCuts cuts the lines on either side many times while batches are under way.
+func TestCuts(t *testing.T) {
+	from, to := serve(t, "--repl-backlog-size", "64mb"), serve(t)
+	m := redis.New(redis.Config{From: from.at, To: to.at, State: t.TempDir()})
+	ended := make(chan error, 1)
+	go func() { ended <- m.Run(context.Background()) }()
+	eventually(t, "followed", func() bool { return m.Progress().Phase == "follow" })
+	w := write(from)
+	for n := range 40 {
+		sofar := m.Progress().Commands
+		eventually(t, "it goes on", func() bool { return m.Progress().Commands > sofar+200 })
+		if n%4 == 0 {
+			from.do("CLIENT KILL TYPE replica")
+		} else {
+			to.do("CLIENT KILL TYPE normal")
+		}
+	}
+	w.end()
+	m.Cutover()
+	require.NoError(t, <-ended)
+	same(t, from, to)
+	require.EqualValues(t, 1, m.Progress().Full)
+}
+
 // TestIdle sees that the mark is gone while nothing happens, without any end, and that a run after a kill then continues all the same.
 func TestIdle(t *testing.T) {
 	from, to := serve(t), serve(t)
@@ -207,6 +238,10 @@ func TestTargetLost(t *testing.T) {
 	same(t, from, to)
 	to.kill()
 	to.start()
+	to.do("SET a theirs") // it is no longer the target that the state knows
+	err := redis.New(redis.Config{From: from.at, To: to.at, Once: true, State: state}).Run(context.Background())
+	require.Equal(t, "FERRY-REDIS-TARGET-NOT-EMPTY", fault.CodeOf(err))
+	to.do("FLUSHALL")
 	migrate(t, redis.Config{From: from.at, To: to.at, Once: true, State: state})
 	same(t, from, to)
 }

@@ -145,6 +145,9 @@ func TestRefused(t *testing.T) {
 	require.NoError(t, redis.New(c).Run(context.Background()))
 	same(t, from, to)
 
+	err = redis.New(redis.Config{From: from.at, To: from.at, State: t.TempDir(), OnExisting: redis.Replace}).Run(context.Background())
+	require.Equal(t, "FERRY-REDIS-SAME", fault.CodeOf(err), err)
+
 	from.do("ACL SETUSER reader on >secret +@read +ping ~*")
 	from.do("ACL SETUSER copier on >secret +psync +replconf +ping +info +command ~*")
 	c.From.User, c.From.Password = "reader", "wrong"

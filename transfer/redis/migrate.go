@@ -33,15 +33,17 @@ type Config struct {
 // Migration is one migration of a server to another one. Its methods may be called from any goroutine, Run once.
 type Migration struct {
 	Config
-	id      string
-	target  server
-	owned   bool
-	keyed   keyTable
-	source  resp.Counters
-	out     resp.Counters
-	stats   stats
-	cutover chan struct{}
-	cutOnce sync.Once
+	id     string
+	target server
+	// sourceRun is the run id of the source's process.
+	sourceRun string
+	owned     bool
+	keyed     keyTable
+	source    resp.Counters
+	out       resp.Counters
+	stats     stats
+	cutover   chan struct{}
+	cutOnce   sync.Once
 
 	replica atomic.Pointer[replica]
 	// marked is the offset that the target's mark is known to say, -1 if it has none.
@@ -165,6 +167,8 @@ func (m *Migration) prepare(ctx context.Context) (*position, error) {
 		return nil, fmt.Errorf("target: %w", err)
 	}
 	switch {
+	case m.target.runID == m.sourceRun:
+		return nil, fault.Operator("FERRY-REDIS-SAME", "give two different servers", errors.New("source and target are the same server"))
 	case m.target.replica:
 		return nil, fault.Operator("FERRY-REDIS-TARGET-REPLICA", "give the address of its master, or make it one (REPLICAOF NO ONE)", errors.New("the target is a replica"))
 	case m.target.cluster:
@@ -185,6 +189,7 @@ func (m *Migration) learn(ctx context.Context) error {
 		return fmt.Errorf("source: %w", err)
 	}
 	m.stats.keysTotal.Store(s.total())
+	m.sourceRun = s.runID
 	if s.cluster {
 		if m.OnExisting == "" {
 			return fault.Operator("FERRY-REDIS-CLUSTER", "migrate master by master with --on-existing replace", errors.New("the source is one node of a cluster, and would come alone"))

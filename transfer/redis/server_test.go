@@ -171,12 +171,6 @@ func migrate(t testing.TB, c redis.Config) *redis.Migration {
 	return m
 }
 
-// eventually waits for what has no event to wait for: the state of another process.
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	require.Eventually(t, ok, 30*time.Second, 5*time.Millisecond, what)
-}
-
 // listen makes a server take connections over TCP too, and returns the port.
 func (i *instance) listen() string {
 	i.t.Helper()
