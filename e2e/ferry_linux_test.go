@@ -20,7 +20,7 @@ import (
 )
 
 // patience is how long a test waits for anything before it takes it for stuck.
-const patience = 2 * time.Minute
+var patience = 2 * time.Minute
 
 var binary struct {
 	once sync.Once

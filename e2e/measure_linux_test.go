@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/ferry-migrate/ferry/e2e/lab"
 	"github.com/ferry-migrate/ferry/e2e/traps"
@@ -64,6 +65,9 @@ func TestSoak(t *testing.T) {
 	if os.Getenv("FERRY_SOAK") == "" {
 		t.Skip("takes long: make soak runs it")
 	}
+	usual := patience
+	patience = time.Hour
+	defer func() { patience = usual }()
 	s := newStage(t, "tmpfs", 16<<30)
 	for i := range 2000 {
 		dir := s.path(fmt.Sprint("d", i))

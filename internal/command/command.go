@@ -1,5 +1,6 @@
 // Package command runs other programs, the only place that does: every run is logged with its arguments, its exit code and
-// the end of its output, ends with its context, and leaves no process of its group behind.
+// the end of its output, ends with its context, and leaves no process of its group behind. It gets this process's environment
+// without Ferry's own settings: some are secrets.
 package command
 
 import (
@@ -7,7 +8,9 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
 )
@@ -42,6 +45,7 @@ func Run(ctx context.Context, log *slog.Logger, argv ...string) (string, error) 
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	out := &tail{}
 	cmd.Stdout, cmd.Stderr = out, out
+	cmd.Env = slices.DeleteFunc(os.Environ(), ours)
 	cmd.WaitDelay = time.Second // a grandchild may hold the pipes
 	group(cmd)
 	began := time.Now()
@@ -54,6 +58,11 @@ func Run(ctx context.Context, log *slog.Logger, argv ...string) (string, error) 
 		return out.String(), &Error{Argv: argv, Output: out.String(), Err: err}
 	}
 	return out.String(), nil
+}
+
+// ours reports whether an environment variable, NAME=value, is a setting of Ferry's: a pairing code, a key, the address of a database.
+func ours(variable string) bool {
+	return strings.HasPrefix(variable, "FERRY_") || strings.HasPrefix(variable, "CLOUD_SDK_")
 }
 
 // tail keeps the end of what is written to it.
