@@ -2,6 +2,8 @@ package controller_test
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -66,12 +68,13 @@ func TestMigrationProjects(t *testing.T) {
 }
 
 func TestTemplates(t *testing.T) {
-	p := startPlane(t, t.TempDir())
+	dir := t.TempDir()
+	p := startPlane(t, dir)
 	id := p.createTemplate(`{"template":{"name":"t1","region":"r","projectid":"p","availability_zone":"z","volumetype":"SAS","flavor":"s3.small.1",
 		"vpc":{"id":"autoCreate","name":"v"},"nics":[{"id":"autoCreate","name":"n","cidr":"192.168.0.1/24"}],
 		"security_groups":[{"id":"autoCreate","name":"g"}],"publicip":{"bandwidth_size":5},
 		"disk":[{"index":0,"name":"d","disktype":"SAS","size":40}],"target_server_name":"target","data_volume_type":"SSD",
-		"target_password":"secret","image_id":"i"}}`)
+		"target_password":"s3cret-word","image_id":"i"}}`)
 	private := p.createTemplate(`{"template":{"name":"t2","is_template":false}}`)
 
 	_, answer := p.do("GET", "/v3/vm/templates/"+id, nil)
@@ -87,9 +90,17 @@ func TestTemplates(t *testing.T) {
 		require.Equal(t, id, got.TemplateID)
 		return got.Password
 	}
-	require.Equal(t, "secret", password())
+	require.Equal(t, "s3cret-word", password())
+	files, err := filepath.Glob(filepath.Join(dir, "controller.db*"))
+	require.NoError(t, err)
+	require.NotEmpty(t, files)
+	for _, file := range files {
+		content, err := os.ReadFile(file)
+		require.NoError(t, err)
+		require.NotContains(t, string(content), "s3cret-word", "it lies sealed in the database")
+	}
 	p.call("PUT", "/v3/vm/templates/"+id, []byte(`{"template":{"name":"renamed","region":"r"}}`), nil)
-	require.Equal(t, "secret", password(), "it stays until another one is given")
+	require.Equal(t, "s3cret-word", password(), "it stays until another one is given")
 	p.call("PUT", "/v3/vm/templates/"+id, []byte(`{"template":{"name":"renamed","region":"r","target_password":"new"}}`), nil)
 	require.Equal(t, "new", password())
 

@@ -192,37 +192,38 @@ func TestEnvironmentChecks(t *testing.T) {
 }
 
 func TestRegisteringAgainKeepsTheID(t *testing.T) {
-	p := startPlane(t, t.TempDir())
-	id := p.register(registration(nil))
-	p.call("PUT", "/v3/sources/"+id, []byte(`{"name":"by hand"}`), nil)
-	p.clock.add(time.Second)
-	require.Equal(t, id, p.register(registration(map[string]any{"name": "again", "has_rsync": nil})), "known by its interface")
-	s := p.source(id)
-	require.Equal(t, "again", s.Name, "nothing is set up yet: what the agent says replaces even the name")
-	require.Equal(t, smsapi.SourceUnavailable, s.State)
-	require.Less(t, s.AddDate, s.StateActionTime)
+	onBoth(t, func(t *testing.T, p *plane) {
+		id := p.register(registration(nil))
+		p.call("PUT", "/v3/sources/"+id, []byte(`{"name":"by hand"}`), nil)
+		p.clock.add(time.Second)
+		require.Equal(t, id, p.register(registration(map[string]any{"name": "again", "has_rsync": nil})), "known by its interface")
+		s := p.source(id)
+		require.Equal(t, "again", s.Name, "nothing is set up yet: what the agent says replaces even the name")
+		require.Equal(t, smsapi.SourceUnavailable, s.State)
+		require.Less(t, s.AddDate, s.StateActionTime)
 
-	moved := interface_("another mac")
-	moved["id"] = id
-	require.Equal(t, id, p.register(registration(moved)), "known by its id")
-	require.Equal(t, smsapi.SourceWaiting, p.source(id).State, "the checks are made again")
+		moved := interface_("another mac")
+		moved["id"] = id
+		require.Equal(t, id, p.register(registration(moved)), "known by its id")
+		require.Equal(t, smsapi.SourceWaiting, p.source(id).State, "the checks are made again")
 
-	p.create(taskOf(t, id))
-	require.Equal(t, id, p.register(registration(map[string]any{"id": id, "name": "later"})))
-	require.Equal(t, "name-lin", p.source(id).Name, "once the target is configured a restart of the agent replaces nothing")
+		p.create(taskOf(t, id))
+		require.Equal(t, id, p.register(registration(map[string]any{"id": id, "name": "later"})))
+		require.Equal(t, "name-lin", p.source(id).Name, "once the target is configured a restart of the agent replaces nothing")
 
-	given := p.register(registration(map[string]any{"id": "1cce5dab-df33-4abe-b2ac-e94fa05d6a01", "networks": []any{map[string]any{"mac": "x"}}}))
-	require.Equal(t, "1cce5dab-df33-4abe-b2ac-e94fa05d6a01", given, "an agent whose source was deleted is back under its id")
+		given := p.register(registration(map[string]any{"id": "1cce5dab-df33-4abe-b2ac-e94fa05d6a01", "networks": []any{map[string]any{"mac": "x"}}}))
+		require.Equal(t, "1cce5dab-df33-4abe-b2ac-e94fa05d6a01", given, "an agent whose source was deleted is back under its id")
 
-	var group sync.WaitGroup
-	ids := make([]string, 8)
-	for n := range ids {
-		group.Go(func() { ids[n] = p.register(registration(interface_("same"))) })
-	}
-	group.Wait()
-	for _, one := range ids {
-		require.Equal(t, ids[0], one, "many at once are one source")
-	}
+		var group sync.WaitGroup
+		ids := make([]string, 8)
+		for n := range ids {
+			group.Go(func() { ids[n] = p.register(registration(interface_("same"))) })
+		}
+		group.Wait()
+		for _, one := range ids {
+			require.Equal(t, ids[0], one, "many at once are one source")
+		}
+	})
 }
 
 func TestSourceRefusals(t *testing.T) {

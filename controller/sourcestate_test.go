@@ -84,30 +84,31 @@ func TestDeafStates(t *testing.T) {
 
 // Of many that change the state at once each is decided on what the others left: nobody gets a source to go backwards.
 func TestChangeStateIsDecidedOneByOne(t *testing.T) {
-	p := startPlane(t, t.TempDir())
-	id := p.register(registration(nil))
-	p.changeState(id, "waiting", "setting")
-	var group sync.WaitGroup
-	statuses := make([]int, 16)
-	for n := range statuses {
-		body := `{"copystate":"replicate","migrationcycle":"replicating"}`
-		if n%2 == 1 {
-			body = `{"copystate":"waiting","migrationcycle":"checking"}`
+	onBoth(t, func(t *testing.T, p *plane) {
+		id := p.register(registration(nil))
+		p.changeState(id, "waiting", "setting")
+		var group sync.WaitGroup
+		statuses := make([]int, 16)
+		for n := range statuses {
+			body := `{"copystate":"replicate","migrationcycle":"replicating"}`
+			if n%2 == 1 {
+				body = `{"copystate":"waiting","migrationcycle":"checking"}`
+			}
+			group.Go(func() { statuses[n], _ = p.do("PUT", "/v3/sources/"+id+"/changestate", []byte(body)) })
 		}
-		group.Go(func() { statuses[n], _ = p.do("PUT", "/v3/sources/"+id+"/changestate", []byte(body)) })
-	}
-	group.Wait()
-	first := 0 // who came first to whom: after that only a repeat is legal
-	if p.source(id).MigrationCycle == smsapi.CycleChecking {
-		first = 1
-	}
-	for n, status := range statuses {
-		want := 400
-		if n%2 == first {
-			want = 200
+		group.Wait()
+		first := 0 // who came first to whom: after that only a repeat is legal
+		if p.source(id).MigrationCycle == smsapi.CycleChecking {
+			first = 1
 		}
-		require.Equal(t, want, status)
-	}
+		for n, status := range statuses {
+			want := 400
+			if n%2 == first {
+				want = 200
+			}
+			require.Equal(t, want, status)
+		}
+	})
 }
 
 // as signs with another key than the admin's.

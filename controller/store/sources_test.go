@@ -13,16 +13,17 @@ import (
 
 func TestSources(t *testing.T) {
 	suite{
-		"a source comes back as it was":      testSourceComesBack,
-		"an id is registered once":           testSourceOnce,
-		"an interface belongs to one source": testInterface,
-		"filters and pages":                  testSourceFilters,
-		"an agent is heard of":               testHeard,
-		"states are counted":                 testCounts,
-		"failures are listed":                testFailures,
-		"projects":                           testProjects,
-		"templates":                          testTemplates,
-		"settings":                           testSettings,
+		"a source comes back as it was":       testSourceComesBack,
+		"an id is registered once":            testSourceOnce,
+		"an interface belongs to one source":  testInterface,
+		"changes of a source come one by one": testSourceOneByOne,
+		"filters and pages":                   testSourceFilters,
+		"an agent is heard of":                testHeard,
+		"states are counted":                  testCounts,
+		"failures are listed":                 testFailures,
+		"projects":                            testProjects,
+		"templates":                           testTemplates,
+		"settings":                            testSettings,
 	}.run(t)
 }
 
@@ -98,6 +99,36 @@ func testSourceOnce(t *testing.T, db *store.DB) {
 	view(t, db, func(tx *store.Tx) error {
 		_, count, err := tx.Sources(store.SourceFilter{})
 		require.Equal(t, 1, count)
+		return err
+	})
+}
+
+// Many decide on what a source is like and change it: none decides on what another has changed meanwhile.
+func testSourceOneByOne(t *testing.T, db *store.DB) {
+	const writers, times = 8, 5
+	addSource(t, db, newSource("a"))
+	var group sync.WaitGroup
+	for range writers {
+		group.Go(func() {
+			for range times {
+				err := db.Change(context.Background(), func(tx *store.Tx) error {
+					s, err := tx.Source("a")
+					if err != nil {
+						return err
+					}
+					s.Info.Memory++
+					return tx.SaveSource(s)
+				})
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	group.Wait()
+	view(t, db, func(tx *store.Tx) error {
+		s, err := tx.Source("a")
+		require.Equal(t, int64(writers*times), s.Info.Memory)
 		return err
 	})
 }
