@@ -15,8 +15,14 @@ func (s *Server) probes(mux *http.ServeMux) {
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("ok\n")) }) //nolint:errcheck // a client that is gone cannot be told
 	mux.HandleFunc("GET /readyz", s.ready)
 	mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) {
+		text, err := s.openAPI()
+		if err != nil {
+			s.log.Error("the API is not described", "error", err)
+			http.Error(w, "the API is not described", http.StatusInternalServerError)
+			return
+		}
 		w.Header().Set("Content-Type", "application/json")
-		w.Write(s.openAPI) //nolint:errcheck // a client that is gone cannot be told
+		w.Write(text) //nolint:errcheck // a client that is gone cannot be told
 	})
 	shown := s.metrics.handler()
 	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {

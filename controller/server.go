@@ -38,6 +38,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -93,7 +94,7 @@ type Server struct {
 
 	calls, logins, news *buckets
 	metrics             *metrics
-	openAPI             []byte
+	openAPI             func() ([]byte, error) // made when somebody asks: it takes longer than all else that starts
 
 	listener *turnstile
 	secure   bool
@@ -118,10 +119,8 @@ func Start(ctx context.Context, c Config) (*Server, error) {
 		c.Rate = defaultRate
 	}
 	s.calls, s.logins, s.news = newBuckets(c.Rate, int(c.Rate*burstFactor)), newBuckets(loginRate, loginBurst), newBuckets(newsRate, newsBurst)
+	s.openAPI = sync.OnceValues(func() ([]byte, error) { return openAPI(routes) })
 	var err error
-	if s.openAPI, err = openAPI(routes); err != nil {
-		return nil, fmt.Errorf("describe the API: %w", err)
-	}
 	if s.store, err = store.Open(ctx, c.Store); err != nil {
 		return nil, err
 	}
