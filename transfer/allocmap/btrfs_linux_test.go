@@ -4,11 +4,14 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -161,6 +164,41 @@ func TestBtrfsFrozen(t *testing.T) {
 			run(t, "btrfs", "check", "--readonly", "--check-data-csum", "--force", to)
 		})
 	})
+}
+
+// crowded counts how many reads are in flight at once.
+type crowded struct {
+	io.ReaderAt
+	now, most atomic.Int64
+}
+
+func (c *crowded) ReadAt(p []byte, off int64) (int, error) {
+	n := c.now.Add(1)
+	defer c.now.Add(-1)
+	c.most.Store(max(c.most.Load(), n))
+	for range 1000 { // let the others in
+		runtime.Gosched()
+	}
+	return c.ReaderAt.ReadAt(p, off)
+}
+
+// TestBtrfsAhead has an extent tree of many leaves: some are read at once.
+func TestBtrfsAhead(t *testing.T) {
+	need(t, "mkfs.btrfs")
+	dir := t.TempDir()
+	for i := range 1500 {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, strconv.Itoa(i)), make([]byte, 5000), 0o600))
+	}
+	image := blank(t, 160*mib)
+	run(t, "mkfs.btrfs", "-q", "-f", "-m", "single", "--rootdir", dir, image)
+	want := scannedWell(t, image)[0]
+	d := device(t, image)
+	c := &crowded{ReaderAt: d.R}
+	got, err := Scan(context.Background(), Device{R: c, Size: d.Size})
+	require.NoError(t, err)
+	require.Equal(t, want, got[0])
+	require.Greater(t, c.most.Load(), int64(1))
+	require.LessOrEqual(t, c.most.Load(), int64(btrfsAhead))
 }
 
 // TestBtrfsGroupTree gives a filesystem a block-group tree, which Debian's mkfs cannot: the items move from the extent tree to the

@@ -19,6 +19,7 @@ const (
 
 	btrfsHeader = 101
 	btrfsLevels = 8
+	btrfsAhead  = 16 // leaves in flight
 )
 
 var errBtrfs = errors.New("its trees are damaged")
@@ -83,8 +84,8 @@ func (t *btrfsTrees) node(p btrfsPointer) ([]byte, error) {
 	return nil, failed
 }
 
-// walk calls f with every item of a tree. Keys ascend through the whole tree and each block begins with the key by which it is
-// reached, so no block is read twice, whatever the pointers say.
+// walk calls f with every item of a tree. Items ascend through the whole tree and each block begins with the key by which it is
+// reached, so no leaf is taken twice, whatever the pointers say.
 func (t *btrfsTrees) walk(root btrfsPointer, f func(k btrfsKey, data []byte) error) error {
 	if root.level >= btrfsLevels {
 		return fmt.Errorf("%w: too high", errBtrfs)
@@ -105,36 +106,87 @@ func (w *btrfsWalk) block(p btrfsPointer) error {
 	if err != nil {
 		return err
 	}
+	return w.items(p, b)
+}
+
+// items takes the items of a leaf, or all below a block that is none.
+func (w *btrfsWalk) items(p btrfsPointer, b []byte) error {
 	damaged := fmt.Errorf("%w: block at %d", errBtrfs, p.logical)
 	n, item := int64(le.Uint32(b[96:])), int64(25)
 	if p.level > 0 {
 		item = 33
 	}
-	if n > (int64(len(b))-btrfsHeader)/item || n == 0 && p.key != nil || n == 0 && p.level > 0 {
+	if n > (int64(len(b))-btrfsHeader)/item || n == 0 && (p.key != nil || p.level > 0) {
 		return damaged
 	}
+	var below []btrfsPointer
 	for i := range n {
 		e := b[btrfsHeader+i*item:][:item]
 		k := decodeKey(e)
 		if i == 0 && p.key != nil && k != *p.key {
 			return damaged
 		}
-		// The first key of a block was seen in the block above it.
-		if w.some && !w.last.less(k) && !(i == 0 && p.key != nil && w.last == k) {
+		if p.level > 0 {
+			below = append(below, btrfsPointer{logical: le.Uint64(e[17:]), generation: le.Uint64(e[25:]), level: p.level - 1, key: &k})
+			continue
+		}
+		if w.some && !w.last.less(k) {
 			return damaged
 		}
 		w.last, w.some = k, true
-		if p.level > 0 {
-			err = w.block(btrfsPointer{logical: le.Uint64(e[17:]), generation: le.Uint64(e[25:]), level: p.level - 1, key: &k})
-		} else {
-			off, size := int64(le.Uint32(e[17:])), int64(le.Uint32(e[21:]))
-			if btrfsHeader+off+size > int64(len(b)) {
-				return damaged
-			}
-			err = w.f(k, b[btrfsHeader+off:][:size])
+		off, size := int64(le.Uint32(e[17:])), int64(le.Uint32(e[21:]))
+		if btrfsHeader+off+size > int64(len(b)) {
+			return damaged
 		}
-		if err != nil {
+		if err := w.f(k, b[btrfsHeader+off:][:size]); err != nil {
 			return err
+		}
+	}
+	if p.level == 1 {
+		return w.leaves(below)
+	}
+	for _, p := range below {
+		if err := w.block(p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// leaves reads leaves, some ahead of the one whose items are taken: they lie scattered, and a filesystem is frozen meanwhile.
+// Nothing is read any more when it returns.
+func (w *btrfsWalk) leaves(ps []btrfsPointer) error {
+	type leaf struct {
+		b   []byte
+		err error
+	}
+	ready := make([]chan leaf, len(ps))
+	start := func(i int) {
+		if i < len(ps) {
+			c := make(chan leaf, 1)
+			ready[i] = c
+			go func() {
+				b, err := w.node(ps[i])
+				c <- leaf{b, err}
+			}()
+		}
+	}
+	for i := range btrfsAhead {
+		start(i)
+	}
+	for i, p := range ps {
+		got := <-ready[i]
+		if got.err == nil {
+			start(i + btrfsAhead)
+			got.err = w.items(p, got.b)
+		}
+		if got.err != nil {
+			for _, c := range ready[i+1:] {
+				if c != nil {
+					<-c
+				}
+			}
+			return got.err
 		}
 	}
 	return nil

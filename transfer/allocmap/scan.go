@@ -19,8 +19,8 @@ const (
 	maxNotes     = 20
 )
 
-// Device is a disk, partition, volume, snapshot or image to be looked at. R must be safe for reads of any offset and length
-// within Size bytes; see blockdev.Aligned for devices that want whole sectors.
+// Device is a disk, partition, volume, snapshot or image to be looked at. R must take reads of any offset and length within
+// Size bytes, several at once; see blockdev.Aligned for devices that want whole sectors.
 type Device struct {
 	R      io.ReaderAt
 	Size   int64
