@@ -33,6 +33,8 @@ func (d *Daemon) obey(ctx context.Context, c smsapi.Command, told bool) (answer 
 		return true, d.deleteTask(ctx, param.Task)
 	case smsapi.CommandUploadLog:
 		return true, d.uploadLog(ctx, param)
+	case smsapi.CommandNetworkCheck:
+		return true, d.measure(ctx, param.Task)
 	case smsapi.CommandPremigrate:
 		err := d.reports.SourceState(d.source(), smsapi.CopyState{State: string(smsapi.SourcePremigFailed), Cycle: string(smsapi.CycleSetting)})
 		return true, errors.Join(refuse(c.Name, "start the task without a drill"), err)

@@ -26,25 +26,26 @@ type Registry interface {
 	RegisterSource(ctx context.Context, source smsapi.RegisterSource) (id string, err error)
 }
 
-// Orders is where a source is told what to do, and tells what it is asked for outside of reports.
+// Orders is where a source is told what to do.
 type Orders interface {
 	Command(ctx context.Context, source string) (smsapi.Command, error)
-	UpdateDisks(ctx context.Context, source string, disks smsapi.UpdateDiskInfo) error
 	TaskAction(ctx context.Context, task string, operation smsapi.Operation) error
-	PutLogs(ctx context.Context, path string, archive []byte) error
-}
-
-// Directory is where sources are listed.
-type Directory interface {
 	// KnowsSource returns nil if the service knows the source, and an error for which reporter.IsGone is true if not.
 	KnowsSource(ctx context.Context, source string) error
+}
+
+// Findings is where a source tells what it found out, beside reports.
+type Findings interface {
+	UpdateDisks(ctx context.Context, source string, disks smsapi.UpdateDiskInfo) error
+	UpdateNetworkCheck(ctx context.Context, task string, check smsapi.NetworkCheck) error
+	PutLogs(ctx context.Context, to string, archive []byte) error
 }
 
 // Service is all that a Daemon needs of the service. *reporter.Client is one.
 type Service interface {
 	Registry
-	Directory
 	Orders
+	Findings
 	Controller
 	Details
 	reporter.Service
@@ -58,13 +59,14 @@ type DaemonConfig struct {
 	Prepare func(*Task) (*Work, error)                      // see Session
 	Log     *slog.Logger
 
-	Privacy     bool           // the privacy statement is accepted
-	Poll        time.Duration  // between two questions for a command, varied by half; 0 means 10 s
-	Live        time.Duration  // between two looks at the limits of a running task; 0 means 5 s
-	ReportEvery time.Duration  // between interim reports; 0 means 5 s
-	Logs        string         // directory of log files, for UPLOAD_LOG
-	Level       *slog.LevelVar // of Log
-	Bounds      Bounds         // of a task that has none of its own
+	Measure     func(context.Context, *Task) (smsapi.NetworkCheck, error) // the way to a task's target; nil: it cannot be measured
+	Privacy     bool                                                      // the privacy statement is accepted
+	Poll        time.Duration                                             // between two questions for a command, varied by half; 0 means 10 s
+	Live        time.Duration                                             // between two looks at the limits of a running task; 0 means 5 s
+	ReportEvery time.Duration                                             // between interim reports; 0 means 5 s
+	Logs        string                                                    // directory of log files, for UPLOAD_LOG
+	Level       *slog.LevelVar                                            // of Log
+	Bounds      Bounds                                                    // of a task that has none of its own
 }
 
 // Bounds is what a process may use.

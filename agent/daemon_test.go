@@ -44,6 +44,9 @@ func (l *lab) begin() {
 	d, err := NewDaemon(DaemonConfig{
 		Dir: l.dir, Service: l.service, Prepare: l.prepare, Log: quiet, Privacy: true, Poll: time.Second, Logs: l.dir, Level: &slog.LevelVar{},
 		Host: func(context.Context) smsapi.RegisterSource { return smsapi.RegisterSource{Name: "host"} },
+		Measure: func(context.Context, *Task) (smsapi.NetworkCheck, error) {
+			return smsapi.NetworkCheck{EvaluationResult: "medium"}, nil
+		},
 	})
 	require.NoError(l.t, err)
 	ctx, stop := context.WithCancel(l.t.Context())
@@ -342,6 +345,24 @@ func TestDaemonPauseAndControls(t *testing.T) {
 		time.Sleep(time.Minute)
 		require.Equal(t, []string{"logs /v3/logs/x true", "answer UPLOAD_LOG success", "answer UPLOAD_LOG fail"}, l.service.heard("register", "answer START", "progress", "state"))
 		l.end()
+	})
+}
+
+// The way to a target is measured while nothing runs.
+func TestDaemonMeasures(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t)
+		l.service.has("a")
+		l.bodies["a"] = endless
+		for _, name := range []smsapi.CommandName{smsapi.CommandNetworkCheck, smsapi.CommandStart, smsapi.CommandNetworkCheck} {
+			l.service.give(name, "a")
+		}
+		l.service.give(smsapi.CommandNetworkCheck, "/")
+		l.begin()
+		time.Sleep(time.Minute)
+		l.end()
+		require.Equal(t, []string{"network a medium", "answer NETWORK_CHECK success", "answer START success", "answer NETWORK_CHECK fail", "answer NETWORK_CHECK fail"},
+			l.service.heard("register", "progress", "state"))
 	})
 }
 

@@ -20,7 +20,6 @@ type Options struct {
 	Exclude     []string // not copied first
 	SyncExclude []string // not synced
 	SyncOnly    []string // only these are synced
-	Consistency []string // to verify after a pass; others are not
 
 	Streams, SyncStreams int    // data connections; 0 is as configured
 	Uncompressed         bool   // no processor for compression
@@ -54,8 +53,6 @@ func ParseOptions(items []smsapi.Config, log *slog.Logger) (o Options, err error
 			o.SyncExclude = smsapi.SplitPaths(item.Value)
 		case smsapi.ConfigSyncOnly:
 			o.SyncOnly = smsapi.SplitPaths(item.Value)
-		case smsapi.ConfigConsistency:
-			o.Consistency = smsapi.SplitPaths(item.Value)
 		case smsapi.ConfigMigrateProcesses:
 			o.Streams = number
 		case smsapi.ConfigSyncProcesses:

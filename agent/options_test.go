@@ -182,6 +182,18 @@ func TestAddress(t *testing.T) {
 	}
 }
 
+func TestTarget(t *testing.T) {
+	s := &Session{Port: 8900, Log: quiet}
+	task := pairing("/srv")
+	address, code, err := s.Target(task)
+	require.NoError(t, err)
+	require.Equal(t, "192.0.2.7:8900", address)
+	require.Equal(t, "FERRY1-X", code)
+	task.Spec.TargetServer.VMID = "a-cloud-server"
+	_, _, err = s.Target(task)
+	require.Equal(t, "FERRY-NOT-BUILT", fault.CodeOf(err))
+}
+
 func TestVolumes(t *testing.T) {
 	roots, err := volumes(&smsapi.TargetServer{
 		Disks:        pairing("/var/log/", "/", "/", "/var").Spec.TargetServer.Disks,

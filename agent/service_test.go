@@ -142,6 +142,13 @@ func (f *fakeService) UpdateDisks(context.Context, string, smsapi.UpdateDiskInfo
 	return f.down
 }
 
+func (f *fakeService) UpdateNetworkCheck(_ context.Context, task string, c smsapi.NetworkCheck) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.note("network %s %s", task, c.EvaluationResult)
+	return f.down
+}
+
 func (f *fakeService) TaskAction(_ context.Context, task string, o smsapi.Operation) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -178,22 +178,27 @@ func (s *Session) dial(t *Task, w *Work) (wire.DialFunc, *wire.Counters, error) 
 	if len(t.Windows) == 0 && t.Spec.SpeedLimit == 0 {
 		limit = s.Rate
 	}
-	id, err := wire.LoadIdentity(s.State)
-	if err != nil {
-		return nil, nil, err
-	}
-	peers, err := wire.OpenKnownPeers(filepath.Join(s.State, "targets.json"))
-	if err != nil {
-		return nil, nil, err
-	}
 	address, err := s.address(text(t.Spec.MigrationIP), w.Options)
 	if err != nil {
 		return nil, nil, err
 	}
 	counters := &wire.Counters{}
 	w.Bucket, w.Sent = ratelimit.NewBucket(limit), counters.Total
-	code, opt := t.Spec.TargetServer.VMID, wire.Options{Limiter: w.Bucket, Counters: counters}
-	return func(ctx context.Context) (*wire.Conn, error) { return wire.Dial(ctx, address, id, peers, code, opt) }, counters, nil
+	dial, err := s.dialer(address, t.Spec.TargetServer.VMID, wire.Options{Limiter: w.Bucket, Counters: counters})
+	return dial, counters, err
+}
+
+// dialer returns how to reach the target at an address, which code enrols this source at if it is not known there.
+func (s *Session) dialer(address, code string, opt wire.Options) (wire.DialFunc, error) {
+	id, err := wire.LoadIdentity(s.State)
+	if err != nil {
+		return nil, err
+	}
+	peers, err := wire.OpenKnownPeers(filepath.Join(s.State, wire.TargetsFile))
+	if err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context) (*wire.Conn, error) { return wire.Dial(ctx, address, id, peers, code, opt) }, nil
 }
 
 // address returns HOST:PORT of a target.

@@ -219,6 +219,11 @@ func TestAgent(t *testing.T) {
 	if shown := f.show(task); shown.State != smsapi.StateReady {
 		t.Fatalf("a new task is %s", shown.State)
 	}
+	f.act(task, smsapi.OpNetworkCheck)
+	f.until("the way to the target is measured", func() bool {
+		check := f.show(task).NetworkCheckInfo
+		return check != nil && check.DestinationConnectivity && check.MigrationSpeed > 0
+	})
 	f.act(task, smsapi.OpStart)
 	f.copied(task, 4<<20)
 	began := time.Now()

@@ -127,6 +127,14 @@ func (c *Client) TaskAction(ctx context.Context, task string, operation smsapi.O
 	return nil
 }
 
+// UpdateNetworkCheck tells how the way to the target of a task was found. It may be repeated.
+func (c *Client) UpdateNetworkCheck(ctx context.Context, task string, check smsapi.NetworkCheck) error {
+	if err := c.call(ctx, http.MethodPost, "/v3/"+url.PathEscape(task)+"/update-network-check-info", nil, check, nil); err != nil {
+		return fmt.Errorf("report the network check of task %s: %w", task, err)
+	}
+	return nil
+}
+
 // PutLogs stores an archive at a path of the service, or at a URL that was signed beforehand, which gets no proof of ours.
 func (c *Client) PutLogs(ctx context.Context, to string, archive []byte) error {
 	var err error

@@ -265,6 +265,7 @@ func TestAgentCalls(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, settings, 1)
 	require.NoError(t, client.TaskAction(ctx, "t", smsapi.OpOverSpeed))
+	require.NoError(t, client.UpdateNetworkCheck(ctx, "t", smsapi.NetworkCheck{}))
 	require.NoError(t, client.PutLogs(ctx, "/v3/logs/x", []byte("log")))
 	require.NoError(t, client.PutLogs(ctx, client.base.String()+"/signed", []byte("log")))
 	for _, m := range []Message{
@@ -275,7 +276,7 @@ func TestAgentCalls(t *testing.T) {
 	require.Equal(t, fault.ClassPermanent, fault.ClassOf(client.Deliver(ctx, Message{})))
 	require.Equal(t, []string{
 		"GET /v3/config", "POST /v3/privacy-agreements", "POST /v3/sources", "GET /v3/sources/s", "PUT /v3/sources/s/diskinfo", "GET /v3/sources/s/command",
-		"GET /v3/tasks/t/speed-limit", "GET /v3/tasks/t/configuration-setting", "POST /v3/tasks/t/action", "PUT /v3/logs/x", "PUT /signed",
+		"GET /v3/tasks/t/speed-limit", "GET /v3/tasks/t/configuration-setting", "POST /v3/tasks/t/action", "POST /v3/t/update-network-check-info", "PUT /v3/logs/x", "PUT /signed",
 		"PUT /v3/tasks/t/progress", "PUT /v3/sources/a%2Fb/changestate", "POST /v3/sources/s/command_result",
 	}, seen)
 	err = client.PutLogs(ctx, "http://127.0.0.1:1/?secret", nil)

@@ -148,6 +148,9 @@ func (f *agentFlags) serve(ctx context.Context, c *config.Config, options report
 	daemon, err := agent.NewDaemon(agent.DaemonConfig{
 		Dir: c.State, Service: client, Prepare: session.Prepare, Log: log, Privacy: c.Privacy, Poll: c.Poll, Logs: c.Logs, Level: level,
 		Bounds: agent.Bounds{CPU: c.CPU, Memory: c.Memory},
+		Measure: func(ctx context.Context, t *agent.Task) (smsapi.NetworkCheck, error) {
+			return measureWay(ctx, session, t)
+		},
 		Host: func(ctx context.Context) smsapi.RegisterSource {
 			host := agent.RegisterSource(collector.Collect(ctx, collector.Options{}), cmp.Or(version, "0.0.0"))
 			host.Name = cmp.Or(c.Name, host.Name)
@@ -166,6 +169,19 @@ func (f *agentFlags) serve(ctx context.Context, c *config.Config, options report
 	}
 	log.Info("the agent runs", "version", versionLine(), "service", c.Endpoint, "state", c.State)
 	return daemon.Run(ctx)
+}
+
+// measureWay measures the way to the target of a task.
+func measureWay(ctx context.Context, s *agent.Session, t *agent.Task) (smsapi.NetworkCheck, error) {
+	address, code, err := s.Target(t)
+	if err != nil {
+		return smsapi.NetworkCheck{}, err
+	}
+	path, err := newTargetPath(address, code, s.State)
+	if err != nil {
+		return smsapi.NetworkCheck{}, err
+	}
+	return agent.NetworkCheck(collector.Measure(ctx, address, path, nil)), ctx.Err()
 }
 
 // with calls do with a client of the agent that runs on this machine.
