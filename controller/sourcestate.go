@@ -14,7 +14,7 @@ import (
 //
 //	registered                     checking/waiting, or checking/unavailable if a check failed
 //	a task is made                 setting/waiting
-//	the agent goes on              a pair of the table of changestate, in the same cycle or in one that may follow
+//	the agent goes on              a pair of the table of changestate, in the same cycle or in one that may follow; or replicating/init
 //	a task is stopped              …/stopping, then …/stopped when the agent has answered
 //	a task fails                   …/error
 //	a task is started again        what its cycle does
@@ -60,7 +60,8 @@ func copyState(source *store.Source, asked smsapi.CopyState, undecoded error, no
 	if err != nil {
 		return err
 	}
-	if cycle != source.Cycle && !slices.Contains(cycleAfter[source.Cycle], cycle) {
+	anew := state == smsapi.SourceInitialize && source.Cycle != smsapi.CycleChecking // a task that runs again begins like a first one
+	if cycle != source.Cycle && !anew && !slices.Contains(cycleAfter[source.Cycle], cycle) {
 		return smsapi.NewError(http.StatusBadRequest, smsapi.CodeInvalid, "a source in cycle %s cannot go to %s", source.Cycle, cycle)
 	}
 	source.Move(state, cycle, now)

@@ -40,7 +40,8 @@ func TestChangeStateGoesForwardOnly(t *testing.T) {
 		{"cloning", "syncing", "cloning", nil},
 		{"syncing", "syncing", "syncing", nil},
 		{"cutovering", "cutovering", "cutovering", []string{"replicating/replicate"}},
-		{"syncing", "syncing", "syncing", nil}, // the last sync
+		{"init", "replicating", "initialize", []string{"cutovered/finished"}}, // a task that runs again
+		{"syncing", "syncing", "syncing", nil},                                // the last sync
 		{"cutovering", "cutovering", "cutovering", nil},
 		{"finished", "cutovered", "finished", nil},
 	} {
