@@ -54,16 +54,16 @@ func Images(ctx context.Context, files []string) (*inventory.Server, error) {
 }
 
 // imageInfo opens a file for a moment, to see that it can be read and what it is.
-func imageInfo(path string) (blockdev.Info, error) {
+func imageInfo(path string) (info blockdev.Info, err error) {
 	d, err := blockdev.Open(path)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
-		return blockdev.Info{}, fmt.Errorf("image: %w", err)
+		return info, fmt.Errorf("image: %w", err)
 	}
 	if err != nil {
-		return blockdev.Info{}, fault.Operator("FERRY-IMAGE-FORMAT", "give raw image files or block devices", fmt.Errorf("image: %w", err))
+		return info, fault.Operator("FERRY-IMAGE-FORMAT", "give raw image files or block devices", fmt.Errorf("image: %w", err))
 	}
-	defer d.Close()
-	info := d.Info()
+	defer func() { err = errors.Join(err, d.Close()) }()
+	info = d.Info()
 	if format := packed(d, info.Size); format != "" {
 		return info, fault.Operator("FERRY-IMAGE-FORMAT", "make a raw image of it, for example with qemu-img convert -O raw, and give that",
 			fmt.Errorf("image %s: is %s, which is not read", path, format))

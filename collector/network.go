@@ -18,9 +18,15 @@ import (
 type Path interface {
 	// Connect makes one connection to the target, says how long its handshake took, and closes it.
 	Connect(ctx context.Context) (time.Duration, error)
-	// Send pushes at most limit bytes to the target, for at most the given time, and returns how many the target took, and how long
-	// that was.
-	Send(ctx context.Context, limit int64, within time.Duration) (int64, time.Duration, error)
+	// Send pushes at most limit bytes to the target, for at most the given time.
+	Send(ctx context.Context, limit int64, within time.Duration) (Sent, error)
+}
+
+// Sent is what became of pushing bytes to a target.
+type Sent struct {
+	Bytes         int64 // that the target took
+	Took          time.Duration
+	Packets, Lost int64 // how many were sent, and how many of them again; 0 packets: not known
 }
 
 // Bounds of one measurement.
@@ -45,7 +51,7 @@ type Network struct {
 	Target     Reach   `json:"target"`
 	Delay      float64 `json:"delay_ms"` // median of the handshakes: one round trip
 	Jitter     float64 `json:"jitter_ms"`
-	Loss       float64 `json:"loss_percent"`
+	Loss       float64 `json:"loss_percent"`        // of connections, or of packets where the system tells, whichever is more
 	Bandwidth  int64   `json:"bandwidth,omitempty"` // 0: not measured, and Unmeasured says why
 	Unmeasured string  `json:"unmeasured,omitempty"`
 	CPU        float64 `json:"cpu_percent"` // of this host, during the check
@@ -136,10 +142,11 @@ func jitter(took []float64) float64 {
 func (n *Network) send(ctx context.Context, path Path) {
 	ctx, cancel := context.WithTimeout(ctx, 2*sendTime+connectTimeout) // the target ends it; this is for one that does not
 	defer cancel()
-	sent, took, err := path.Send(ctx, sendBytes, sendTime)
+	sent, err := path.Send(ctx, sendBytes, sendTime)
 	switch {
-	case err == nil && took > 0:
-		n.Bandwidth = int64(float64(sent) / took.Seconds())
+	case err == nil && sent.Took > 0:
+		n.Bandwidth = int64(float64(sent.Bytes) / sent.Took.Seconds())
+		n.Loss = max(n.Loss, round(float64(sent.Lost)/float64(max(sent.Packets, 1))*100))
 	case err != nil:
 		n.Unmeasured = err.Error()
 		if remedy := fault.RemedyOf(err); remedy != "" {
@@ -171,7 +178,7 @@ func (n *Network) evaluate() {
 		worse(false, !d.OK, "%s cannot be reached: %s", d.Address, d.Error)
 	}
 	if n.Target.OK {
-		worse(n.Loss > 0, n.Loss > 5, "%.0f %% of connections were lost", n.Loss)
+		worse(n.Loss > 1, n.Loss > 5, "%.1f %% were lost", n.Loss)
 		worse(n.Delay > 50, n.Delay > 200, "the delay is %.0f ms", n.Delay)
 		worse(n.Jitter > 10, n.Jitter > 100, "the delay varies by %.0f ms", n.Jitter)
 		if n.Bandwidth > 0 {

@@ -17,6 +17,7 @@ import (
 type script struct {
 	took []time.Duration
 	sent int64
+	lost int64
 	err  error
 }
 
@@ -31,8 +32,8 @@ func (s *script) Connect(context.Context) (time.Duration, error) {
 	return d, nil
 }
 
-func (s *script) Send(context.Context, int64, time.Duration) (int64, time.Duration, error) {
-	return s.sent, time.Second, s.err
+func (s *script) Send(context.Context, int64, time.Duration) (Sent, error) {
+	return Sent{Bytes: s.sent, Took: time.Second, Packets: 1000, Lost: s.lost}, s.err
 }
 
 // tcpPath measures connections only.
@@ -42,8 +43,8 @@ func (p tcpPath) Connect(ctx context.Context) (time.Duration, error) {
 	return connectTCP(ctx, string(p))
 }
 
-func (p tcpPath) Send(context.Context, int64, time.Duration) (int64, time.Duration, error) {
-	return 0, 0, errors.New("not here")
+func (p tcpPath) Send(context.Context, int64, time.Duration) (Sent, error) {
+	return Sent{}, errors.New("not here")
 }
 
 func TestMeasure(t *testing.T) {
@@ -64,6 +65,10 @@ func TestMeasure(t *testing.T) {
 	require.Equal(t, "poor", n.Evaluation) // a tenth was lost
 	require.True(t, n.Domains[0].OK)
 	require.Greater(t, n.Memory, 0.0)
+
+	n = Measure(context.Background(), "target:1", &script{took: []time.Duration{ms}, sent: 125_000_000, lost: 20}, nil)
+	require.Equal(t, 2.0, n.Loss)
+	require.Contains(t, strings.Join(n.Reasons, "\n"), "2.0 % were lost")
 
 	n = Measure(context.Background(), "target:1", &script{took: []time.Duration{60 * ms}, err: fault.Operator("FERRY-X", "do this", errors.New("cannot"))}, nil)
 	require.Equal(t, "medium", n.Evaluation)

@@ -173,7 +173,7 @@ func networkText(n *collector.Network) string {
 	text = wrap(text, 2)
 	switch {
 	case n.Target.OK:
-		facts := fmt.Sprintf("  %s answers: delay %.2f ms, jitter %.2f ms, loss %.0f %%", n.Target.Address, n.Delay, n.Jitter, n.Loss)
+		facts := fmt.Sprintf("  %s answers: delay %.2f ms, jitter %.2f ms, loss %.1f %%", n.Target.Address, n.Delay, n.Jitter, n.Loss)
 		if n.Bandwidth > 0 {
 			facts += fmt.Sprintf(", bandwidth %d Mbit/s", n.Bandwidth*8/1_000_000)
 		} else {

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/ferry-migrate/ferry/collector"
 	"github.com/ferry-migrate/ferry/internal/fault"
 	"github.com/ferry-migrate/ferry/transfer/wire"
 )
@@ -76,10 +77,11 @@ func (p targetPath) Connect(ctx context.Context) (time.Duration, error) {
 }
 
 // Send lets the target count bytes that mean nothing.
-func (p targetPath) Send(ctx context.Context, limit int64, within time.Duration) (int64, time.Duration, error) {
+func (p targetPath) Send(ctx context.Context, limit int64, within time.Duration) (collector.Sent, error) {
 	if p.dial == nil {
-		return 0, 0, fault.Operator("FERRY-PAIR-NEEDED", "give the code that `ferry target` printed, with --pair",
+		return collector.Sent{}, fault.Operator("FERRY-PAIR-NEEDED", "give the code that `ferry target` printed, with --pair",
 			errors.New("this host and the target do not know each other"))
 	}
-	return wire.Measure(ctx, p.dial, wire.MeasureStreams, limit, within)
+	t, err := wire.Measure(ctx, p.dial, wire.MeasureStreams, limit, within)
+	return collector.Sent{Bytes: t.Bytes, Took: t.Took, Packets: t.Segments, Lost: t.Again}, err
 }

@@ -40,10 +40,19 @@ type measured struct {
 	Bytes int64 `cbor:"bytes"`
 }
 
+// Throughput is what a measurement found.
+type Throughput struct {
+	Bytes int64         // that the target took
+	Took  time.Duration // how long that was
+	// Segments of TCP that were sent, and how many were sent again because they were lost, or late enough to seem so. Both are 0 where the
+	// system does not tell.
+	Segments, Again int64
+}
+
 // Measure sends bytes that mean nothing to the target over the given number of connections at once, until it took limit bytes in all or
-// within is over, and returns how many it took and how long that was. The target writes nothing and opens no session. Errors are those of dial;
-// a target that is measured already, or that does not know the message, refuses.
-func Measure(ctx context.Context, dial DialFunc, streams int, limit int64, within time.Duration) (int64, time.Duration, error) {
+// within is over. The target writes nothing and opens no session. Errors are those of dial; a target that is measured already, or that does not
+// know the message, refuses.
+func Measure(ctx context.Context, dial DialFunc, streams int, limit int64, within time.Duration) (Throughput, error) {
 	streams = min(max(streams, 1), MeasureStreams)
 	ask := measure{Bytes: min(max(limit/int64(streams), 1), MeasureBytes), Millis: min(max(within, 1), MeasureTime).Milliseconds()}
 	conns, grants := make([]*Conn, streams), make([]measure, streams)
@@ -65,7 +74,7 @@ func Measure(ctx context.Context, dial DialFunc, streams int, limit int64, withi
 		})
 	}
 	if err := g.Wait(); err != nil {
-		return 0, 0, err
+		return Throughput{}, err
 	}
 	return pump(ctx, conns, grants)
 }
@@ -87,12 +96,11 @@ func (c *Conn) askMeasure(ctx context.Context, ask measure) (granted measure, er
 }
 
 // pump sends on all connections until the target says of each that it has had enough.
-func pump(ctx context.Context, conns []*Conn, grants []measure) (int64, time.Duration, error) {
+func pump(ctx context.Context, conns []*Conn, grants []measure) (Throughput, error) {
 	g, ctx := errgroup.WithContext(ctx)
 	var mu sync.Mutex
-	var total int64
+	var all Throughput
 	start := time.Now()
-	var took time.Duration
 	for i, c := range conns {
 		g.Go(func() error {
 			stop := c.CloseOn(ctx)
@@ -102,6 +110,7 @@ func pump(ctx context.Context, conns []*Conn, grants []measure) (int64, time.Dur
 			var got measured
 			err := c.expect(kindMeasured, &got)
 			end := time.Since(start)
+			sent, again := segments(c.link.Conn)
 			c.Close()
 			sending.Wait()
 			if err == nil && (got.Bytes < 0 || got.Bytes > grants[i].Bytes) {
@@ -109,14 +118,15 @@ func pump(ctx context.Context, conns []*Conn, grants []measure) (int64, time.Dur
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			total, took = total+got.Bytes, max(took, end)
+			all.Bytes, all.Took = all.Bytes+got.Bytes, max(all.Took, end)
+			all.Segments, all.Again = all.Segments+sent, all.Again+again
 			return err
 		})
 	}
 	if err := g.Wait(); err != nil {
-		return 0, 0, err
+		return Throughput{}, err
 	}
-	return total, took, nil
+	return all, nil
 }
 
 // sendNothing sends n bytes of zeroes, or until the connection ends. TLS makes them as hard to compress on the way as any.

@@ -3,6 +3,7 @@ package wire
 import (
 	"context"
 	"errors"
+	"runtime"
 	"testing"
 	"time"
 
@@ -37,13 +38,16 @@ func (m meter) begin(t *testing.T, ask measure) (*Conn, measure) {
 func TestMeasure(t *testing.T) {
 	m := newMeter(t, Options{}, Options{})
 	const limit = 4 << 20
-	got, took, err := Measure(context.Background(), m.dial, 3, limit, 5*time.Second)
+	got, err := Measure(context.Background(), m.dial, 3, limit, 5*time.Second)
 	must(t, err)
-	if got < limit-3 || got > limit || took <= 0 {
-		t.Fatalf("%d of %d bytes in %s", got, limit, took)
+	if got.Bytes < limit-3 || got.Bytes > limit || got.Took <= 0 {
+		t.Fatalf("%d of %d bytes in %s", got.Bytes, limit, got.Took)
+	}
+	if runtime.GOOS == "linux" && got.Segments == 0 || got.Again > got.Segments {
+		t.Fatalf("%d of %d segments sent again", got.Again, got.Segments)
 	}
 	// Another one at once: the places are free again.
-	_, _, err = Measure(context.Background(), m.dial, MeasureStreams, 1, time.Second)
+	_, err = Measure(context.Background(), m.dial, MeasureStreams, 1, time.Second)
 	must(t, err)
 	select {
 	case in := <-m.target.accepted:
@@ -55,10 +59,10 @@ func TestMeasure(t *testing.T) {
 // TestMeasureSlow has a link that takes far longer for all bytes than there is time: the time ends it.
 func TestMeasureSlow(t *testing.T) {
 	m := newMeter(t, Options{Limiter: ratelimit.NewBucket(ratelimit.Constant(1 << 20))}, Options{})
-	got, took, err := Measure(context.Background(), m.dial, 1, MeasureBytes, 300*time.Millisecond)
+	got, err := Measure(context.Background(), m.dial, 1, MeasureBytes, 300*time.Millisecond)
 	must(t, err)
-	if got <= 0 || got >= MeasureBytes || took < 300*time.Millisecond {
-		t.Fatalf("%d bytes in %s", got, took)
+	if got.Bytes <= 0 || got.Bytes >= MeasureBytes || got.Took < 300*time.Millisecond {
+		t.Fatalf("%d bytes in %s", got.Bytes, got.Took)
 	}
 }
 
@@ -67,7 +71,7 @@ func TestMeasureCancel(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	why := errors.New("enough")
 	first := true
-	_, _, err := Measure(ctx, func(dialing context.Context) (*Conn, error) {
+	_, err := Measure(ctx, func(dialing context.Context) (*Conn, error) {
 		c, err := m.dial(dialing)
 		if first {
 			first = false
@@ -101,7 +105,7 @@ func TestMeasureHostile(t *testing.T) {
 	for range MeasureStreams - 2 {
 		m.begin(t, measure{Bytes: 1, Millis: 10_000})
 	}
-	if _, _, err := Measure(context.Background(), m.dial, 1, 1, time.Second); err == nil || fault.ClassOf(err) != fault.ClassTemporary {
+	if _, err := Measure(context.Background(), m.dial, 1, 1, time.Second); err == nil || fault.ClassOf(err) != fault.ClassTemporary {
 		t.Fatalf("one more than there are places: %v", err)
 	}
 	// A source that sends on after its answer is read to the end of its time, and not for ever.
@@ -129,6 +133,6 @@ func TestMeasureSilent(t *testing.T) {
 func TestMeasureStranger(t *testing.T) {
 	from, to := newNode(t), newNode(t)
 	l := to.listen(t, nil, Options{})
-	_, _, err := Measure(context.Background(), func(context.Context) (*Conn, error) { return from.dial(l, "", Options{}) }, 1, 1, time.Second)
+	_, err := Measure(context.Background(), func(context.Context) (*Conn, error) { return from.dial(l, "", Options{}) }, 1, 1, time.Second)
 	wantCode(t, err, "FERRY-PAIR-NEEDED")
 }
