@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: build test lint bench cross clean proved soak conformance
+.PHONY: build test lint bench cross clean proved soak conformance lab
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
@@ -58,6 +58,12 @@ BENCH ?=
 bench: build
 	packaging/ci/install-packages
 	go run ./e2e/bench $(BENCH)
+
+# lab starts Debian in virtual machines, without KVM, and compares what ferry finds there with what the system's own tools say.
+# The first time it makes that Debian in the user's cache directory.
+lab:
+	packaging/ci/install-packages apt-packages apt-packages-lab
+	FERRY_LAB=1 go test -count=1 -timeout 45m -v ./e2e/machine
 
 # soak runs what takes too long for every change: 2,000,000 files.
 soak:
