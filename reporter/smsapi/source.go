@@ -1,6 +1,9 @@
 package smsapi
 
-import "net/netip"
+import (
+	"net/netip"
+	"strings"
+)
 
 // RegisterSource is the body of POST /v3/sources: what the agent says of its server when it starts. The same call registers it
 // anew. Fields marked "check" are accepted when absent, but the environment check of the service then fails.
@@ -44,6 +47,9 @@ type RegisterSource struct {
 func (r *RegisterSource) check() error {
 	if r.State != "" && !SourceState(r.State).Known() {
 		return invalid("state: %q is not a documented value", trim(r.State, 40))
+	}
+	if strings.ContainsFunc(r.ID, func(c rune) bool { return c != '.' && c != ':' && !nameRune(c) }) {
+		return invalid("id: only letters, digits and . : _ - are allowed")
 	}
 	if r.IP == "" && r.IPv6 == "" {
 		return invalid("ip: required, or ipv6")
@@ -116,4 +122,5 @@ type SourceNetwork struct {
 	Gateway string `json:"gateway"`
 	MTU     int32  `json:"mtu"`
 	MAC     string `json:"mac" rule:"required"`
+	ID      string `json:"id,omitempty"` // in the service's database
 }
