@@ -8,6 +8,11 @@
 // be reached holds nothing up: the reports wait.
 //
 // What a task consists of is decided by the caller (Config.Plan), what a subtask does by its body ([Subtask]).
+//
+// A [Daemon] is what lives for months: it registers the source, asks the service for commands and keeps a durable queue of the tasks
+// that they order, which it gives to runners one by one. Commands say how things should be, so they may be repeated, lost and
+// contradict each other. A [Session] turns a task of the service into subtasks: [Route] says which, in which order, and one whose
+// mechanism this version lacks fails with an error that says so. Local control ([ServeControl]) works without a network.
 package agent
 
 import (
@@ -52,7 +57,6 @@ type Details interface {
 
 // Config is what a Runner needs. All fields but the last group are required.
 type Config struct {
-	Source     string // id of the source server at the controller
 	Dir        string // state directory; journals go to its folder tasks
 	Controller Controller
 	Reporter   Reporter
@@ -70,6 +74,6 @@ const (
 	reportEvery  = 5 * time.Second
 	flushWithin  = 5 * time.Second
 	sampleEvery  = time.Second      // the status shown locally
-	pollEvery    = 10 * time.Second // for a new task; the service documents no interval
+	pollEvery    = 10 * time.Second // for a command; the service documents no interval
 	fetchTimeout = 10 * time.Second // for a task that the journal knows as well
 )

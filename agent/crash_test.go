@@ -45,7 +45,7 @@ func child(args string) error {
 	}
 	defer reports.Close()
 	r := New(Config{
-		Source: "source", Dir: dir, Controller: client, Reporter: reports, Log: quiet,
+		Dir: dir, Controller: client, Reporter: reports, Log: quiet,
 		Plan: func(*Task) ([]Subtask, error) {
 			return []Subtask{&fakeSubtask{name: ssl}, &fakeSubtask{name: migrate}}, nil
 		},

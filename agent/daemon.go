@@ -201,7 +201,7 @@ func (d *Daemon) run(ctx context.Context, o order) error {
 	defer context.AfterFunc(ctx, func() { cancel(ErrSuspended) })()
 	r := &running{order: o, cancel: cancel, ended: make(chan struct{})}
 	r.runner = New(Config{
-		Source: d.source(), Dir: d.cfg.Dir, Controller: d.cfg.Service, Details: d.cfg.Service, Reporter: d.reports, Log: d.cfg.Log,
+		Dir: d.cfg.Dir, Controller: d.cfg.Service, Details: d.cfg.Service, Reporter: d.reports, Log: d.cfg.Log,
 		Plan: func(t *Task) ([]Subtask, error) { return d.prepare(task, r, t) }, SourceState: d.sayState,
 		Again: o.Again, ReportEvery: d.cfg.ReportEvery, FlushWithin: time.Millisecond, // the outbox lives on
 	})

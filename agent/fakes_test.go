@@ -139,7 +139,7 @@ func newStage(t *testing.T, dir string, subtasks ...Subtask) *stage {
 	t.Helper()
 	s := &stage{controller: &fakeController{}, reporter: &fakeReporter{}}
 	s.Runner = New(Config{
-		Source: "source", Dir: dir, Controller: s.controller, Reporter: s.reporter, Log: quiet,
+		Dir: dir, Controller: s.controller, Reporter: s.reporter, Log: quiet,
 		Plan: func(*Task) ([]Subtask, error) { return subtasks, nil },
 	})
 	return s

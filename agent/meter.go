@@ -18,6 +18,7 @@ type meter struct {
 	attempt  int
 	err      error // of the last attempt, while the next one is awaited
 	estimate reporter.Estimate
+	sent     reporter.Estimate // of bytes on the wire
 }
 
 func newMeter(task string, s Subtask) *meter { return &meter{task: task, subtask: s, attempt: 1} }
@@ -48,6 +49,7 @@ func (m *meter) sample(now time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.estimate.Observe(now, p.Bytes-p.BytesSaved)
+	m.sent.Observe(now, p.BytesSent)
 }
 
 // report returns the subtask's status as of now.
@@ -60,10 +62,16 @@ func (m *meter) report(state report.State) report.Report {
 		Phase: p.Phase, Percent: p.Percent(), Bytes: p.Bytes, BytesTotal: p.BytesTotal, Files: p.Files, FilesTotal: p.FilesTotal,
 		CompressRate: p.CompressRate(),
 	}
+	if p.BytesSent == 0 {
+		r.SentRate = -1
+	}
 	if state != report.Running {
 		return r
 	}
 	r.Rate = m.estimate.Rate()
+	if p.BytesSent > 0 {
+		r.SentRate = m.sent.Rate()
+	}
 	r.Remaining = m.estimate.Remaining(p.BytesTotal - p.BytesSaved)
 	if m.err != nil {
 		r.Error, r.Code, r.Remedy = m.err.Error(), fault.CodeOf(m.err), fault.RemedyOf(m.err)

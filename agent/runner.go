@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"net/http"
 	"sync"
 	"time"
@@ -48,31 +47,6 @@ func (r *Runner) Status() report.Report {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.status
-}
-
-// Next asks the controller until it has a task for this source that wants to run, and returns its id. It returns early only for
-// an error that waiting does not mend.
-func (r *Runner) Next(ctx context.Context) (string, error) {
-	var id string
-	poll := newRetry(func() int64 { return 0 }, func(attempt int, err error, pause time.Duration) {
-		r.cfg.Log.Warn("the controller does not answer", "attempt", attempt, "error", err, "again_in", pause)
-	})
-	for {
-		err := poll.run(ctx, func(int) error {
-			list, err := r.cfg.Controller.ListTasks(ctx, smsapi.TaskQuery{SourceServerID: r.cfg.Source, Limit: smsapi.MaxLimit})
-			id = wantsToRun(list.Tasks)
-			return err
-		})
-		if err != nil || id != "" {
-			return id, err
-		}
-		poll.wait.Reset()
-		select {
-		case <-time.After(pollEvery/2 + rand.N(pollEvery)):
-		case <-ctx.Done():
-			return "", cancelled(ctx)
-		}
-	}
 }
 
 // Run takes the task called id from the controller and runs it to its end. When it was interrupted before, it goes on with the

@@ -221,37 +221,6 @@ func TestControllerIsDown(t *testing.T) {
 	})
 }
 
-func TestNextPollsForATask(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t, t.TempDir())
-		s.controller.set(fault.Temporary(errDown))
-		go func() {
-			time.Sleep(time.Minute)
-			s.controller.set(nil, smsapi.ListedTask{ID: "done", State: smsapi.StateMigrateSuccess}, smsapi.ListedTask{ID: "paused", State: smsapi.StateAbort})
-			time.Sleep(time.Minute)
-			s.controller.set(nil, smsapi.ListedTask{ID: "newer", State: smsapi.StateReady}, smsapi.ListedTask{ID: "older", State: smsapi.StateReady})
-		}()
-		id, err := s.Next(t.Context())
-		require.NoError(t, err)
-		require.Equal(t, "older", id)
-		require.Less(t, s.controller.calls, 40, "it polls, it does not hammer")
-
-		s.controller.set(nil, smsapi.ListedTask{ID: "newer", State: smsapi.StateReady}, smsapi.ListedTask{ID: "cut", State: smsapi.StateSyncing})
-		id, err = s.Next(t.Context())
-		require.NoError(t, err)
-		require.Equal(t, "cut", id, "what was interrupted goes first")
-
-		s.controller.set(nil)
-		ctx, cancel := context.WithCancel(t.Context())
-		time.AfterFunc(time.Minute, cancel)
-		_, err = s.Next(ctx)
-		require.True(t, fault.Cancelled(err))
-		s.controller.set(fault.Operator("FERRY-CONTROLLER-KEY", "", errDown))
-		_, err = s.Next(t.Context())
-		require.Equal(t, "FERRY-CONTROLLER-KEY", fault.CodeOf(err))
-	})
-}
-
 func TestHostileTaskIDs(t *testing.T) {
 	for _, id := range []string{"", "..", "../../etc/passwd", "a/b", "a\x00b", "a b", string(make([]byte, 300))} {
 		s := newStage(t, t.TempDir(), &fakeSubtask{name: ssl})

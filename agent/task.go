@@ -48,17 +48,3 @@ func EnsureTask(ctx context.Context, c Tasks, dir string, spec smsapi.CreateTask
 	}
 	return "", fault.Operator("FERRY-CONTROLLER-DOWN", "start the controller, or run without --controller to use the built-in one", err)
 }
-
-// wantsToRun returns the task of a list that the source has to work on: one that was interrupted, else the oldest that is ready.
-// A paused or failed one waits until somebody starts it.
-func wantsToRun(tasks []smsapi.ListedTask) (id string) {
-	for _, t := range tasks { // newest first
-		switch t.State {
-		case smsapi.StateRunning, smsapi.StateSyncing:
-			return t.ID
-		case smsapi.StateReady:
-			id = t.ID
-		}
-	}
-	return id
-}

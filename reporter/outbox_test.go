@@ -278,7 +278,7 @@ func TestWireReports(t *testing.T) {
 	seconds := int64(90)
 	running := report.Report{
 		Subtask: "MIGRATE_LINUX_FILE", Attempt: 2, Phase: "copy", Percent: 100, Bytes: 10, BytesTotal: 20, Files: 1, FilesTotal: 2,
-		Rate: 12_500_000, CompressRate: 55.5, Remaining: 89500 * time.Millisecond, Error: "cut",
+		Rate: 99_000_000, SentRate: 12_500_000, CompressRate: 55.5, Remaining: 89500 * time.Millisecond, Error: "cut",
 	}
 	require.Equal(t, smsapi.Progress{
 		Subtask: smsapi.MigrateLinuxFile, Percent: 99, ReplicatedSize: 10, TotalSize: 20, MigrateSpeed: 100, CompressRate: 55.5,

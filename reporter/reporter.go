@@ -57,14 +57,19 @@ func (r *Reporter) Flush(ctx context.Context) error { return r.outbox.Flush(ctx)
 // Close stops sending. States that were not delivered stay on disk.
 func (r *Reporter) Close() { r.outbox.Close() }
 
-// wire converts a report to the body of the progress operation. Only the end of a subtask is 100 percent there.
+// wire converts a report to the body of the progress operation. Only the end of a subtask is 100 percent there. The rate is the one
+// on the wire, as the vendor's console shows that of the network card: it is what limits are compared with.
 func wire(rep report.Report) smsapi.Progress {
+	rate := rep.SentRate
+	if rate < 0 {
+		rate = rep.Rate
+	}
 	p := smsapi.Progress{
 		Subtask:        smsapi.SubtaskName(rep.Subtask),
 		Percent:        min(max(rep.Percent, 0), 99),
 		ReplicatedSize: max(rep.Bytes, 0),
 		TotalSize:      max(rep.BytesTotal, 0),
-		MigrateSpeed:   smsapi.Mbps(rep.Rate),
+		MigrateSpeed:   smsapi.Mbps(rate),
 		CompressRate:   max(rep.CompressRate, 0),
 	}
 	if rep.Remaining > 0 {

@@ -108,7 +108,7 @@ func (m *migration) migrate(ctx context.Context) (err error) {
 	}
 	defer reports.Close()
 	m.runner = agent.New(agent.Config{
-		Source: m.sourceID(), Dir: m.state, Controller: client, Reporter: reports, Log: m.log, FlushWithin: time.Second,
+		Dir: m.state, Controller: client, Reporter: reports, Log: m.log, FlushWithin: time.Second,
 		Plan: func(*agent.Task) ([]agent.Subtask, error) { return m.plan(dial), nil },
 	})
 	control, err := agent.ServeControl(m.state, m, m.log)

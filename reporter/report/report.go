@@ -44,6 +44,7 @@ type Report struct {
 	FilesTotal int64  `json:"files_total"` // 0 while unknown
 
 	Rate         int64         `json:"rate"`          // bytes per second over the last 5 s
+	SentRate     int64         `json:"sent_rate"`     // the same on the wire, both directions; -1 where that is not counted
 	CompressRate float64       `json:"compress_rate"` // percent of the original size left; 100 = nothing gained
 	Remaining    time.Duration `json:"remaining"`     // valid when positive; 0 or less is unknown
 
