@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -192,7 +193,7 @@ func TestTargetFull(t *testing.T) {
 			}
 			filler := filepath.Join(filepath.Dir(s.target), "filler")
 			fill(t, filler, 40<<20)
-			wantRefused(t, s.migrate(), 1, "FERRY-TARGET-FULL")
+			wantTold(t, s.migrate())
 			must(t, os.Remove(filler))
 			if s.server.over() {
 				s.serve()
@@ -200,6 +201,27 @@ func TestTargetFull(t *testing.T) {
 			s.mustMigrate()
 			s.judge()
 		})
+	}
+}
+
+// wantTold checks that a run ended for a full target at the first attempt: not as if the connection had been cut.
+func wantTold(t *testing.T, o *outcome) {
+	t.Helper()
+	wantRefused(t, o, 1, "FERRY-TARGET-FULL")
+	if strings.Contains(o.stderr, "attempt failed") {
+		t.Errorf("it tried again before it heard why: %s", o.stderr)
+	}
+}
+
+// TestLocalTargetFull: a directory on this machine that is full, again and again.
+func TestLocalTargetFull(t *testing.T) {
+	s := newStage(t, "tmpfs", 1<<20)
+	s.source = sub(t, labMount(t, "tmpfs"), "source")
+	for i := range 400 {
+		write(t, s.path(fmt.Sprint("f", i)), 5000, byte(i))
+	}
+	for range 5 {
+		wantTold(t, ferry(t, "migrate", s.source, "--to", "dir:"+s.target, "--state", s.state, "--json"))
 	}
 }
 

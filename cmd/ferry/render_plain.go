@@ -53,11 +53,17 @@ func summary(e *resultEvent) string {
 	if !e.OK {
 		state = "Not done"
 	}
+	if !e.OK && e.Pass == "" && e.Files == 0 {
+		return fmt.Sprintf("%s after %.1f s.\n", state, e.Seconds)
+	}
 	pass := passNames[e.Pass]
 	if pass == "" {
 		pass = e.Pass
 	}
-	fmt.Fprintf(&b, "%s: %s of %s files, %s in %.1f s (%s).\n", state, pass, formatCount(e.Files), formatBytes(e.Bytes), e.Seconds, formatSpeed(e.Mbps))
+	if pass != "" { // a verification is none
+		pass += " of "
+	}
+	fmt.Fprintf(&b, "%s: %s%s files, %s in %.1f s (%s).\n", state, pass, formatCount(e.Files), formatBytes(e.Bytes), e.Seconds, formatSpeed(e.Mbps))
 	fmt.Fprintf(&b, "Read %s, sent %s (%.0f %% of the size after compression)", formatBytes(e.BytesRead), formatBytes(e.BytesSent), e.CompressRate)
 	if e.BytesSaved > 0 {
 		fmt.Fprintf(&b, "; %s were on the target already", formatBytes(e.BytesSaved))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -97,7 +98,9 @@ func (s *session) begin(e events, o file.Open, streams int) error {
 		s.readers.Add(1)
 		go func() {
 			defer s.readers.Done()
-			s.cancel(fmt.Errorf("data connection: %w", c.Watch()))
+			err := c.Watch()
+			s.hear()
+			s.cancel(fmt.Errorf("data connection: %w", err))
 		}()
 	}
 	return nil
@@ -115,8 +118,40 @@ func (s *session) close(err error) {
 	s.readers.Wait()
 }
 
+// lastWord is how long a target whose data connection ended may take to say why.
+const lastWord = time.Second
+
+// hear waits for the target's last word: it says on the control connection why it ends a session, and that the data connections are
+// closed is often seen first.
+func (s *session) hear() {
+	timer := time.NewTimer(lastWord)
+	defer timer.Stop()
+	select {
+	case <-s.ctx.Done():
+	case <-timer.C:
+	}
+}
+
+// ended reports whether a data connection is over.
+func (s *session) ended() bool {
+	for _, c := range s.streams {
+		if c == nil {
+			continue
+		}
+		select {
+		case <-c.Done():
+			return true
+		default:
+		}
+	}
+	return false
+}
+
 // why returns the reason the session ended, if it did, else err.
 func (s *session) why(err error) error {
+	if s.ended() {
+		s.hear()
+	}
 	if cause := context.Cause(s.ctx); cause != nil {
 		return cause
 	}
@@ -238,7 +273,9 @@ func (s *session) ask(kind string, v any, answer string) error {
 
 // bye ends the session in order; final says that the migration is complete. A target that does not hear of it keeps the session open a
 // little longer.
-func (s *session) bye(final bool) { _ = s.wire.Control.SendMessage(file.MsgBye, file.Bye{Final: final}) }
+func (s *session) bye(final bool) {
+	_ = s.wire.Control.SendMessage(file.MsgBye, file.Bye{Final: final})
+}
 
 // flush makes everything up to seq durable on the target.
 func (s *session) flush(seq uint64) error {
