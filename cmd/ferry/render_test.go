@@ -147,8 +147,14 @@ func TestSummaryOfFailure(t *testing.T) {
 			t.Errorf("no %q in\n%s", want, got)
 		}
 	}
-	if got = summary(&resultEvent{Verified: "none"}); !strings.Contains(got, "Not verified.") {
+	if got = summary(&resultEvent{OK: true, Verified: "none"}); !strings.Contains(got, "Not verified.") {
 		t.Error(got)
+	}
+	if got = summary(&resultEvent{Seconds: 2}); got != "Not done after 2.0 s.\n" {
+		t.Errorf("a run that came to nothing: %q", got)
+	}
+	if got = summary(&resultEvent{OK: true, Files: 5, Verified: "full"}); !strings.HasPrefix(got, "Done: 5 files, ") {
+		t.Errorf("a verification: %q", got)
 	}
 }
 
