@@ -1,8 +1,10 @@
 package redis_test
 
 import (
+	"context"
 	"crypto/rand"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -58,4 +60,61 @@ func BenchmarkFull(b *testing.B) {
 		})
 		from.kill()
 	}
+}
+
+// BenchmarkLag tells how long a write takes to reach the target while the source takes 20,000 writes a second.
+func BenchmarkLag(b *testing.B) {
+	from, to := serve(b), serve(b)
+	m := redis.New(redis.Config{From: from.at, To: to.at, State: b.TempDir()})
+	ended := make(chan error, 1)
+	go func() { ended <- m.Run(context.Background()) }()
+	for m.Progress().Phase != "follow" {
+		time.Sleep(time.Millisecond)
+	}
+	stop, written := make(chan struct{}), make(chan int)
+	load := from.conn()
+	go func() {
+		n := 0
+		for tick := time.NewTicker(5 * time.Millisecond); ; {
+			select {
+			case <-stop:
+				tick.Stop()
+				written <- n
+				return
+			case <-tick.C:
+			}
+			commands := make([][]string, 100)
+			for i := range commands {
+				commands[i] = []string{"SET", fmt.Sprint("key:", n%100_000), "0123456789012345678901234567890123456789"}
+				n++
+			}
+			if _, err := load.Pipeline(commands...); err != nil {
+				b.Error(err)
+			}
+		}
+	}()
+	beat, seen := from.conn(), to.conn()
+	var lags []time.Duration
+	began := time.Now()
+	for n := 1; b.Loop(); n++ {
+		_, err := beat.Do("SET", "beat", fmt.Sprint(n))
+		require.NoError(b, err)
+		sent := time.Now()
+		for {
+			r, err := seen.Do("GET", "beat")
+			require.NoError(b, err)
+			if r.Text() == fmt.Sprint(n) {
+				break
+			}
+		}
+		lags = append(lags, time.Since(sent))
+		time.Sleep(10 * time.Millisecond)
+	}
+	close(stop)
+	b.ReportMetric(float64(<-written)/time.Since(began).Seconds(), "writes/s")
+	slices.Sort(lags)
+	b.ReportMetric(float64(lags[len(lags)/2].Microseconds())/1000, "ms-median")
+	b.ReportMetric(float64(lags[len(lags)*99/100].Microseconds())/1000, "ms-p99")
+	m.Cutover()
+	require.NoError(b, <-ended)
 }

@@ -22,7 +22,6 @@ import (
 type mark struct {
 	Full  bool // a full copy was begun and not ended; the rest is not valid then
 	Owned bool // the target was empty when we came: all it has is ours
-	Base  int64
 	position
 }
 
@@ -33,20 +32,19 @@ const markPrefix = "ferry:checkpoint:"
 const markVersion = "ferry1"
 
 func (m mark) String() string {
-	return fmt.Sprintf("%s %t %t %s %d %d %d", markVersion, m.Full, m.Owned, m.Replid, m.Base, m.Offset, m.DB)
+	return fmt.Sprintf("%s %t %t %s %d %d", markVersion, m.Full, m.Owned, m.Replid, m.Offset, m.DB)
 }
 
 func parseMark(text string) (m mark, err error) {
 	words := strings.Split(text, " ")
-	if len(words) != 7 || words[0] != markVersion {
+	if len(words) != 6 || words[0] != markVersion {
 		return m, fault.Operator("FERRY-REDIS-CHECKPOINT", "remove the key if no other Ferry works on this target",
 			fmt.Errorf("a checkpoint on the target that nobody understands: %q", text))
 	}
 	m.Full, m.Owned, m.Replid = words[1] == "true", words[2] == "true", words[3]
-	var errs [3]error
-	m.Base, errs[0] = strconv.ParseInt(words[4], 10, 64)
-	m.Offset, errs[1] = strconv.ParseInt(words[5], 10, 64)
-	m.DB, errs[2] = strconv.Atoi(words[6])
+	var errs [2]error
+	m.Offset, errs[0] = strconv.ParseInt(words[4], 10, 64)
+	m.DB, errs[1] = strconv.Atoi(words[5])
 	return m, errors.Join(errs[:]...)
 }
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -279,6 +280,44 @@ func TestFailover(t *testing.T) {
 	eventually(t, "both have it", func() bool { return to.do("EXISTS before") == "1" && next.do("EXISTS before") == "1" })
 	old.kill()
 	next.do("REPLICAOF NO ONE")
+	next.do("INCR after")
+	eventually(t, "the new master is followed", func() bool { return to.do("GET after") == "1" })
+	m.Cutover()
+	require.NoError(t, <-ended)
+	same(t, next, to)
+	require.EqualValues(t, 1, m.Progress().Full)
+}
+
+// TestSentinel finds the source by its sentinel, and the new master after a failover.
+func TestSentinel(t *testing.T) {
+	old, to := serve(t), serve(t)
+	port := old.listen()
+	next := serve(t)
+	nextPort := next.listen()
+	old.fill()
+	next.do("REPLICAOF 127.0.0.1 " + port)
+	eventually(t, "the replica is there", func() bool { return strings.Contains(next.do("INFO replication"), "master_link_status:up") })
+	guard := &instance{t: t, dir: t.TempDir()}
+	own := freePort(t)
+	guard.at = resp.Endpoint{Network: "tcp", Addrs: []string{"127.0.0.1:" + own}}
+	config := filepath.Join(guard.dir, "sentinel.conf")
+	require.NoError(t, os.WriteFile(config, []byte("port "+own+"\nsentinel monitor main 127.0.0.1 "+port+" 1\n"), 0o600))
+	guard.cmd = exec.Command("redis-server", config, "--sentinel")
+	require.NoError(t, guard.cmd.Start())
+	t.Cleanup(guard.kill)
+	from, err := resp.ParseEndpoint("redis+sentinel://" + guard.at.Addrs[0] + "/main")
+	require.NoError(t, err)
+	m := redis.New(redis.Config{From: from, To: to.at, State: t.TempDir()})
+	ended := make(chan error, 1)
+	go func() { ended <- m.Run(context.Background()) }()
+	eventually(t, "followed", func() bool { return m.Progress().Phase == "follow" })
+	old.do("SET before failover")
+	eventually(t, "both have it", func() bool { return to.do("EXISTS before") == "1" && next.do("EXISTS before") == "1" })
+	old.kill()
+	next.do("REPLICAOF NO ONE")
+	// What it would decide itself, after ten seconds; in one go, so that the name is never unknown.
+	_, err = guard.conn().Pipeline([]string{"SENTINEL", "REMOVE", "main"}, []string{"SENTINEL", "MONITOR", "main", "127.0.0.1", nextPort, "1"})
+	require.NoError(t, err)
 	next.do("INCR after")
 	eventually(t, "the new master is followed", func() bool { return to.do("GET after") == "1" })
 	m.Cutover()

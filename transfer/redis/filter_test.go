@@ -183,11 +183,7 @@ func TestTLS(t *testing.T) {
 	dir := t.TempDir()
 	ca, key := certificate(t, dir)
 	options := func() (port string, args []string) {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		require.NoError(t, err)
-		defer l.Close()
-		_, port, err = net.SplitHostPort(l.Addr().String())
-		require.NoError(t, err)
+		port = freePort(t)
 		return port, []string{"--tls-port", port, "--tls-cert-file", ca, "--tls-key-file", key, "--tls-ca-cert-file", ca, "--tls-auth-clients", "no"}
 	}
 	port, args := options()

@@ -236,5 +236,5 @@ func (m *Migration) full(ctx context.Context, r *replica, at position) error {
 	if s, err := inspect(done); err != nil || s.runID != m.target.runID {
 		return errors.Join(err, errRestart)
 	}
-	return m.setMark(done, mark{Owned: m.owned, Base: at.Offset, position: at})
+	return m.setMark(done, mark{Owned: m.owned, position: at})
 }

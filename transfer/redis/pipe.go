@@ -27,7 +27,6 @@ type batch struct {
 	buf      []byte // the commands, as they are sent
 	n        int    // how many, so many replies come
 	at       position
-	base     int64     // offset in the stream that everything before this batch ends at
 	received time.Time // when its first command came
 	once     bool      // may not be sent again when it is not known whether it was carried out
 	weight   int64     // of the budget, to give back

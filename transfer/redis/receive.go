@@ -94,7 +94,7 @@ func (s *receiver) receive(ctx context.Context, healthy func()) error {
 
 // gather reads a batch. After an error s.whole says what of it was whole.
 func (s *receiver) gather(r *resp.Reader) (*batch, error) {
-	s.batch, s.next, s.nested, s.to = &batch{base: s.at.Offset}, s.at, false, 0
+	s.batch, s.next, s.nested, s.to = &batch{}, s.at, false, 0
 	s.whole = gathered{next: s.at}
 	for {
 		var err error
@@ -133,7 +133,7 @@ func (s *receiver) seal() *batch {
 		return b
 	}
 	s.use(0)
-	b.buf = resp.AppendCommand(b.buf, "SET", s.markKey(), mark{Owned: s.owned, Base: b.base, position: b.at}.String())
+	b.buf = resp.AppendCommand(b.buf, "SET", s.markKey(), mark{Owned: s.owned, position: b.at}.String())
 	b.buf = resp.AppendCommand(b.buf, "EXEC")
 	b.n += 2
 	return b

@@ -174,12 +174,23 @@ func migrate(t testing.TB, c redis.Config) *redis.Migration {
 // listen makes a server take connections over TCP too, and returns the port.
 func (i *instance) listen() string {
 	i.t.Helper()
+	c := i.conn()
+	for {
+		port := freePort(i.t)
+		if _, err := c.Do("CONFIG", "SET", "port", port); err == nil {
+			return port
+		} // somebody else took it
+	}
+}
+
+// freePort is one that nobody listened on a moment ago.
+func freePort(t testing.TB) string {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(i.t, err)
+	require.NoError(t, err)
+	defer l.Close()
 	_, port, err := net.SplitHostPort(l.Addr().String())
-	require.NoError(i.t, err)
-	l.Close()
-	i.do("CONFIG SET port " + port)
+	require.NoError(t, err)
 	return port
 }
 

@@ -61,7 +61,7 @@ func follow(ctx context.Context, e resp.Endpoint, o resp.Options, pos *position)
 
 // dialMaster connects to the first address that is a master, else to the first that answers: a replica can be followed as well.
 func dialMaster(ctx context.Context, e resp.Endpoint, o resp.Options) (*resp.Conn, error) {
-	if len(e.Addrs) == 1 {
+	if len(e.Addrs) == 1 || e.Master != "" {
 		return resp.Dial(ctx, e, o)
 	}
 	for _, addr := range e.Addrs {

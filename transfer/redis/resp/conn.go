@@ -39,8 +39,15 @@ type Conn struct {
 }
 
 // Dial connects to the first of the endpoint's addresses that answers and authenticates. The connection ends with ctx. The database is
-// not selected. Errors are classified: an unreachable server is temporary.
+// not selected. Errors are classified: an unreachable server is temporary. Sentinels are asked each time, so that a failover is followed.
 func Dial(ctx context.Context, e Endpoint, o Options) (*Conn, error) {
+	if e.Master != "" {
+		addr, err := master(ctx, e)
+		if err != nil {
+			return nil, err
+		}
+		e = e.At(addr)
+	}
 	var errs []error
 	for _, addr := range e.Addrs {
 		c, err := dial(ctx, e, addr, o)
@@ -50,6 +57,27 @@ func Dial(ctx context.Context, e Endpoint, o Options) (*Conn, error) {
 		errs = append(errs, fmt.Errorf("connect to %s: %w", addr, err))
 	}
 	return nil, errors.Join(errs...)
+}
+
+// master asks the endpoint's sentinels, which need no login, where their master is.
+func master(ctx context.Context, e Endpoint) (string, error) {
+	var errs []error
+	for _, addr := range e.Addrs {
+		c, err := dial(ctx, Endpoint{Network: e.Network}, addr, Options{})
+		if err == nil {
+			var r Reply
+			r, err = c.Do("SENTINEL", "GET-MASTER-ADDR-BY-NAME", e.Master)
+			c.Close()
+			if err == nil && len(r.Array) == 2 {
+				return net.JoinHostPort(r.Array[0].Text(), r.Array[1].Text()), nil
+			}
+			if err == nil {
+				err = fault.Operator("FERRY-REDIS-URL", "see SENTINEL MASTERS for the names", fmt.Errorf("no master is called %q", e.Master))
+			}
+		}
+		errs = append(errs, fmt.Errorf("sentinel %s: %w", addr, err))
+	}
+	return "", errors.Join(errs...)
 }
 
 func dial(ctx context.Context, e Endpoint, addr string, o Options) (*Conn, error) {

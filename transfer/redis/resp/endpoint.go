@@ -18,12 +18,13 @@ import (
 type Endpoint struct {
 	Network        string   // tcp or unix
 	Addrs          []string // host:port, or the path of a socket; several are nodes of one system, tried in order
+	Master         string   // not empty: Addrs are sentinels, to be asked for the master of this name
 	User, Password string
 	DB             int         // of those who look at one database; a migration moves all
 	TLS            *tls.Config // nil: plain
 }
 
-const urlForm = "write redis://[user:password@]host[:port][,host:port…][/db], rediss:// for TLS (?ca=FILE&cert=FILE&key=FILE&server_name=NAME), or unix:///path/of/socket"
+const urlForm = "write redis://[user:password@]host[:port][,host:port…][/db], rediss:// for TLS (?ca=FILE&cert=FILE&key=FILE&server_name=NAME), unix:///path/of/socket, or redis+sentinel://sentinel[:port][,sentinel…]/master"
 
 // ParseEndpoint reads the URL of a server. Its errors are the operator error FERRY-REDIS-URL and hold no password.
 func ParseEndpoint(text string) (Endpoint, error) {
@@ -60,11 +61,15 @@ func parseEndpoint(text string) (Endpoint, error) {
 	db := strings.Trim(u.Path, "/")
 	switch scheme {
 	case "redis":
-		e.Addrs = addresses(hosts)
+		e.Addrs = addresses(hosts, "6379")
 	case "rediss":
-		e.Addrs = addresses(hosts)
+		e.Addrs = addresses(hosts, "6379")
 		if e.TLS, err = tlsConfig(u.Query()); err != nil {
 			return Endpoint{}, err
+		}
+	case "redis+sentinel":
+		if e.Addrs, e.Master, db = addresses(hosts, "26379"), db, ""; e.Master == "" {
+			return Endpoint{}, errors.New("no name of a master behind the sentinels")
 		}
 	case "unix":
 		e.Network, e.Addrs, db = "unix", []string{u.Path}, u.Query().Get("db")
@@ -85,14 +90,15 @@ func parseEndpoint(text string) (Endpoint, error) {
 	return e, nil
 }
 
-func addresses(hosts string) []string {
+// addresses splits hosts; port is for those that name none.
+func addresses(hosts, port string) []string {
 	var addrs []string
 	for h := range strings.SplitSeq(hosts, ",") {
 		if h == "" {
 			continue
 		}
 		if _, _, err := net.SplitHostPort(h); err != nil {
-			h = net.JoinHostPort(strings.Trim(h, "[]"), "6379")
+			h = net.JoinHostPort(strings.Trim(h, "[]"), port)
 		}
 		addrs = append(addrs, h)
 	}
@@ -123,7 +129,7 @@ func tlsConfig(q url.Values) (*tls.Config, error) {
 
 // At is the same login at another address of the same system.
 func (e Endpoint) At(addr string) Endpoint {
-	e.Addrs = []string{addr}
+	e.Addrs, e.Master = []string{addr}, ""
 	return e
 }
 
@@ -135,6 +141,9 @@ func (e Endpoint) String() string {
 		scheme = "unix"
 	case e.TLS != nil:
 		scheme = "rediss"
+	}
+	if e.Master != "" {
+		return "redis+sentinel://" + strings.Join(e.Addrs, ",") + "/" + e.Master
 	}
 	return scheme + "://" + strings.Join(e.Addrs, ",")
 }

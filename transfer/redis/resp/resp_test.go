@@ -63,20 +63,21 @@ func TestReplyBounds(t *testing.T) {
 
 func TestParseEndpoint(t *testing.T) {
 	for url, want := range map[string]resp.Endpoint{
-		"redis://host":                       {Network: "tcp", Addrs: []string{"host:6379"}},
-		"redis://a:1,b,[::1]:7/3":            {Network: "tcp", Addrs: []string{"a:1", "b:6379", "[::1]:7"}, DB: 3},
-		"redis://user:p%40ss@host:1/":        {Network: "tcp", Addrs: []string{"host:1"}, User: "user", Password: "p@ss"},
-		"redis://secret@host":                {Network: "tcp", Addrs: []string{"host:6379"}, Password: "secret"},
-		"redis://:secret@host":               {Network: "tcp", Addrs: []string{"host:6379"}, Password: "secret"},
-		"unix:///run/redis.sock?db=2":        {Network: "unix", Addrs: []string{"/run/redis.sock"}, DB: 2},
-		"unix://user:secret@/run/redis.sock": {Network: "unix", Addrs: []string{"/run/redis.sock"}, User: "user", Password: "secret"},
+		"redis://host":                        {Network: "tcp", Addrs: []string{"host:6379"}},
+		"redis://a:1,b,[::1]:7/3":             {Network: "tcp", Addrs: []string{"a:1", "b:6379", "[::1]:7"}, DB: 3},
+		"redis://user:p%40ss@host:1/":         {Network: "tcp", Addrs: []string{"host:1"}, User: "user", Password: "p@ss"},
+		"redis://secret@host":                 {Network: "tcp", Addrs: []string{"host:6379"}, Password: "secret"},
+		"redis://:secret@host":                {Network: "tcp", Addrs: []string{"host:6379"}, Password: "secret"},
+		"redis+sentinel://:secret@a,b:1/main": {Network: "tcp", Addrs: []string{"a:26379", "b:1"}, Password: "secret", Master: "main"},
+		"unix:///run/redis.sock?db=2":         {Network: "unix", Addrs: []string{"/run/redis.sock"}, DB: 2},
+		"unix://user:secret@/run/redis.sock":  {Network: "unix", Addrs: []string{"/run/redis.sock"}, User: "user", Password: "secret"},
 	} {
 		e, err := resp.ParseEndpoint(url)
 		require.NoError(t, err, url)
 		require.Equal(t, want, e, url)
 		require.NotContains(t, e.String(), "secret")
 	}
-	for _, url := range []string{"", "host", "http://host", "redis://", "redis://host/x", "unix://", "redis://u:secret@host:1/%zz", "rediss://h?ca=/missing"} {
+	for _, url := range []string{"", "host", "http://host", "redis://", "redis://host/x", "unix://", "redis+sentinel://h", "redis://u:secret@host:1/%zz", "rediss://h?ca=/missing"} {
 		_, err := resp.ParseEndpoint(url)
 		require.Equal(t, "FERRY-REDIS-URL", fault.CodeOf(err), url)
 		require.NotContains(t, err.Error(), "secret")
