@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: build test lint bench cross clean proved soak conformance lab
+.PHONY: build test lint bench cross clean proved soak conformance fleet lab
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
@@ -58,6 +58,11 @@ BENCH ?=
 bench: build
 	packaging/ci/install-packages
 	go run ./e2e/bench $(BENCH)
+
+# fleet measures a controller under 10,000 polling sources and 2,000 reporting tasks; FLEET holds its options (-h lists them).
+FLEET ?=
+fleet: build
+	go run ./e2e/fleet $(FLEET)
 
 # lab starts Debian in virtual machines, without KVM, and compares what ferry finds there with what the system's own tools say.
 # The first time it makes that Debian in the user's cache directory.
