@@ -239,6 +239,9 @@ func (m *Migration) announce(b *batch) error {
 		}
 		m.recorded = false
 	}
+	if m.received.Load().Offset == m.applied.Load().Offset {
+		m.stats.oldestNs.Store(b.received.UnixNano())
+	}
 	m.received.Store(&b.at)
 	return nil
 }

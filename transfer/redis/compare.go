@@ -143,10 +143,11 @@ func (c *comparer) database(db int) error {
 		return err
 	}
 	err := scan(c.from, "SCAN", "", func(keys []resp.Reply) error {
+		names := c.wanted(keys)
 		d := c.result.DBs[db]
-		d.Keys += int64(len(keys))
+		d.Keys += int64(len(names))
 		c.result.DBs[db] = d
-		return c.page(db, c.wanted(keys))
+		return c.page(db, names)
 	})
 	if err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 	"hash/maphash"
 	"io"
 	"log/slog"
+	"strings"
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
@@ -118,6 +119,11 @@ func (l *loader) entry(ctx context.Context, r *rdb.Reader, e *rdb.Entry) error {
 		l.stats.lose("data of a module beside its keys", string(e.Key))
 		return nil
 	case rdb.Function:
+		if !l.target.functions() {
+			name, _, _ := strings.Cut(string(e.Value), "\n")
+			l.stats.lose("functions, which the target does not know", name)
+			return nil
+		}
 		n := l.lanes[0]
 		n.add("FUNCTION", "LOAD", "REPLACE", string(e.Value))
 		return n.flush(ctx)

@@ -77,6 +77,9 @@ func (s server) absolute() bool { return s.version >= 50000 }
 // setUntil reports whether SET takes a point in time.
 func (s server) setUntil() bool { return s.version >= 60200 }
 
+// functions reports whether the server keeps libraries of functions.
+func (s server) functions() bool { return s.version >= 70000 }
+
 // total is the number of keys in all databases.
 func (s server) total() (n int64) {
 	for _, k := range s.keys {

@@ -41,7 +41,7 @@ type stats struct {
 	keys, keysTotal, bytesDone, bytesTotal atomic.Int64
 	commands, filtered, skipped            atomic.Int64
 	full, continued, attempts              atomic.Int64
-	oldestNs                               atomic.Int64 // when the oldest command not yet applied came
+	oldestNs                               atomic.Int64 // when the oldest command not applied came, or one a little before it
 
 	mu     sync.Mutex
 	losses map[string]Loss
