@@ -29,6 +29,7 @@ func TestBtrfsLikeBtrfs(t *testing.T) {
 		{"raid1c3", []string{"-d", "raid1c3", "-m", "raid1c3"}, 3},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			var devices []string
 			for i := 0; i < c.devices; i++ {
 				devices = append(devices, loop(t, blank(t, 256<<20), 512))

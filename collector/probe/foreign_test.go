@@ -309,6 +309,7 @@ func TestDamagedGPT(t *testing.T) {
 		"no MBR":          {func(t *testing.T, f *os.File) { zero(t, f, 0, 512) }, "protective MBR is missing"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel() // sgdisk waits for the disk
 			f := make1(t)
 			c.damage(t, f)
 			st, _ := f.Stat()
@@ -320,6 +321,7 @@ func TestDamagedGPT(t *testing.T) {
 		})
 	}
 	t.Run("hybrid", func(t *testing.T) {
+		t.Parallel()
 		f := make1(t)
 		run1(t, "sgdisk", "-h", "1", f.Name())
 		table, parts, err := Table(f, 32<<20, 512)
@@ -329,6 +331,7 @@ func TestDamagedGPT(t *testing.T) {
 		require.Empty(t, table.Problems)
 	})
 	t.Run("both gone", func(t *testing.T) {
+		t.Parallel()
 		f := make1(t)
 		zero(t, f, 512, 512)
 		zero(t, f, 32<<20-512, 512)

@@ -86,7 +86,7 @@ func TestMeasureCancel(t *testing.T) {
 
 // TestMeasureHostile: what a source asks for beyond the bounds it does not get, and what it sends beyond them ends it.
 func TestMeasureHostile(t *testing.T) {
-	m := newMeter(t, Options{}, Options{Handshake: 2 * time.Second})
+	m := newMeter(t, Options{}, Options{})
 
 	_, granted := m.begin(t, measure{Bytes: 1 << 62, Millis: 1 << 62})
 	if granted.Bytes != MeasureBytes || granted.Millis != MeasureTime.Milliseconds() {
@@ -122,7 +122,8 @@ func TestMeasureHostile(t *testing.T) {
 
 // TestMeasureSilent: a source that asks and sends nothing is let go of.
 func TestMeasureSilent(t *testing.T) {
-	m := newMeter(t, Options{}, Options{Handshake: 200 * time.Millisecond})
+	t.Parallel()
+	m := newMeter(t, Options{}, Options{Handshake: 4 * time.Second})
 	c, _ := m.begin(t, measure{Bytes: 1, Millis: 1})
 	if _, err := c.ReadMessage(); err == nil {
 		t.Fatal("an answer to nothing")
