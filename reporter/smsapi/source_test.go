@@ -304,3 +304,22 @@ func FuzzDecodeSource(f *testing.F) {
 		}
 	})
 }
+
+// The documents' example answers about the service survive the types.
+func TestServiceExamples(t *testing.T) {
+	for text, into := range map[string]any{
+		`{"config":{"mainRegion":"ap-southeast-1","disktype":"SATA"},"regions":[{"region_name":"cn-north-1","project_name":"cn-north-1"},
+			{"region_name":"cn-north-4","project_name":"cn-north-4"}]}`: &smsapi.ServiceConfig{},
+		`{"flag":true}`: &smsapi.PrivacyAgreement{},
+		`{"versions":[{"id":"v3","links":[{"href":"https://sms/v3","rel":"self"}],"status":"SUPPORTED","updated":"2018-09-30T00:00:00Z"}]}`: &smsapi.Versions{},
+	} {
+		require.NoError(t, json.Unmarshal([]byte(text), into))
+		again, err := json.Marshal(into)
+		require.NoError(t, err)
+		require.JSONEq(t, text, string(again))
+	}
+	var old smsapi.CopyState
+	require.NoError(t, smsapi.Decode([]byte(`{"copystate":"WAITING","migrationcycle":"cutovered"}`), &old))
+	_, _, err := old.Pair()
+	require.Error(t, err, "the example of old documents breaks the table of new ones")
+}
