@@ -121,7 +121,9 @@ func act(t *store.Task, ask smsapi.TaskAction, now int64) ([]*store.Command, err
 func command(t *store.Task, name smsapi.CommandName, now int64) *store.Command {
 	c := &store.Command{SourceID: t.Request.SourceServer.ID, TaskID: t.ID, Name: name, Param: smsapi.CommandParam{Task: t.ID}, Queued: now}
 	if name == smsapi.CommandUploadLog {
-		c.Param.Bucket = t.Detail.Log.Bucket
+		if c.Param.Bucket = t.Detail.Log.Bucket; c.Param.Bucket == smsapi.OwnBucket {
+			c.Param.Object = logPath(t.ID)
+		}
 	}
 	return c
 }

@@ -33,11 +33,7 @@ func (s *Server) nextCommand(r *http.Request, source string) (smsapi.Command, er
 	if next.Delivered == nil {
 		err = s.store.Change(r.Context(), func(tx *store.Tx) error { return tx.DeliverCommand(next, s.now().UnixMilli()) })
 	}
-	param := next.Param
-	if param.Bucket == smsapi.OwnBucket {
-		param.Bucket = s.address(r) + s.uploadPath(next.TaskID)
-	}
-	return smsapi.Command{Name: next.Name, Param: &param}, err
+	return smsapi.Command{Name: next.Name, Param: &next.Param}, err
 }
 
 // ownCommands are those that the documents do not have. An agent that does not know them may never answer, and must not miss what
@@ -55,14 +51,6 @@ func (s *Server) overdue(c *store.Command) bool {
 // unanswered is the answer in place of the agent that gives none.
 func unanswered(c *store.Command) smsapi.CommandResult {
 	return smsapi.CommandResult{Name: c.Name, Result: smsapi.ResultFail, Detail: []byte(`{"message":"the agent did not answer"}`)}
-}
-
-// address returns the URL by which the caller reached this control plane.
-func (s *Server) address(r *http.Request) string {
-	if r.TLS != nil {
-		return "https://" + r.Host
-	}
-	return "http://" + r.Host
 }
 
 // standing returns the command that only says how the newest task of a source stands: it asks for nothing.

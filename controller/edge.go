@@ -67,11 +67,6 @@ func (s *Server) answerSafely(w http.ResponseWriter, r *http.Request, route Rout
 // order: strangers are refused before anything of theirs is read. Then the operation runs.
 func (s *Server) answer(w http.ResponseWriter, r *http.Request, route Route) (caller iam.Caller, answer any, err error) {
 	if route.Who == Anyone {
-		if route.admit != nil {
-			if err := route.admit(s, r); err != nil {
-				return caller, nil, err
-			}
-		}
 		body, err := readBody(w, r, route.MaxBody)
 		if err != nil {
 			return caller, nil, err

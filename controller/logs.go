@@ -1,13 +1,10 @@
 package controller
 
 import (
-	"encoding/base64"
 	"errors"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
-	"time"
 
 	"github.com/ferry-migrate/ferry/controller/store"
 	"github.com/ferry-migrate/ferry/reporter/smsapi"
@@ -56,38 +53,6 @@ func shareURL(t *store.Task) string {
 }
 
 func logPath(task string) string { return "/v3/tasks/" + url.PathEscape(task) + "/log/content" }
-
-// A ticket lets whoever holds it send the logs of one task, as a pre-signed URL of an object storage does: the agent needs no other
-// proof, and no storage of anybody else. It is sealed, so that every control plane of the database takes it, and holds for an hour.
-const ticketLife = time.Hour
-
-func ticketOf(task string) string { return "logs of task " + task }
-
-// uploadPath returns path and query to which the logs of a task can be sent for a while.
-func (s *Server) uploadPath(task string) string {
-	until := strconv.FormatInt(s.now().Add(ticketLife).UnixMilli(), 10)
-	ticket := base64.RawURLEncoding.EncodeToString(s.identities.Seal(ticketOf(task), []byte(until)))
-	return logPath(task) + "?ticket=" + ticket
-}
-
-// admitLogs refuses logs that come without a ticket that holds, before any of them is read.
-func (s *Server) admitLogs(r *http.Request) error {
-	sealed, err := base64.RawURLEncoding.DecodeString(r.URL.Query().Get("ticket"))
-	if err == nil {
-		var text []byte
-		if text, err = s.identities.Open(ticketOf(r.PathValue("task_id")), sealed); err == nil {
-			var until int64
-			until, err = strconv.ParseInt(string(text), 10, 64)
-			if err == nil && s.now().UnixMilli() > until {
-				err = errors.New("it is over")
-			}
-		}
-	}
-	if err != nil {
-		return smsapi.NewError(http.StatusUnauthorized, smsapi.CodeUnauthorized, "the ticket is not one for these logs, or no longer")
-	}
-	return nil
-}
 
 // putLogs serves PUT /v3/tasks/{task_id}/log/content: the agent sends its logs, in place of those before.
 func (s *Server) putLogs(r *http.Request, body []byte) (any, error) {

@@ -32,8 +32,6 @@ type Route struct {
 	MaxBody  int64    // bytes of a request; more is answered with 413
 	Status   int      // of a success; 0 means 200
 
-	// admit refuses a request before its body is read, where Anyone may call; nil: none is.
-	admit func(s *Server, r *http.Request) error
 	// serve answers a request whose signature and caller were checked; see [callerOf]. A nil answer is an empty body, a reply says
 	// more than a body. Errors other than *smsapi.Error are told to the log, not to the client.
 	serve func(s *Server, r *http.Request, body []byte) (any, error)

@@ -3,10 +3,8 @@ package controller_test
 import (
 	"bytes"
 	"fmt"
-	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/ferry-migrate/ferry/reporter/smsapi"
 	"github.com/stretchr/testify/require"
@@ -84,7 +82,7 @@ func TestConsistency(t *testing.T) {
 	p.refused(404, smsapi.CodeNotFound, "POST", "/v3/tasks/consistency-results/export", []byte(`{"task_info":[{"task_id":"none"}]}`))
 }
 
-// Logs that a user asks for travel from the agent into the controller's database, by a URL that needs no other proof and holds an hour.
+// Logs that a user asks for travel from the agent into the controller's database, and from there to the user.
 func TestLogs(t *testing.T) {
 	onBoth(t, func(t *testing.T, p *plane) {
 		source := p.register(registration(nil))
@@ -92,43 +90,34 @@ func TestLogs(t *testing.T) {
 		path := "/v3/tasks/" + id + "/log"
 		require.Equal(t, smsapi.LogInit, p.list("").Tasks[0].LogCollectStatus)
 		p.refused(404, smsapi.CodeNotFound, "GET", path+"/content", nil)
+		p.refused(400, smsapi.CodeState, "PUT", path+"/content", []byte("nobody asked"))
 		p.refused(400, smsapi.CodeInvalid, "POST", path, []byte(`{}`))
 		p.refused(400, smsapi.CodeInvalid, "POST", path, []byte(`{"log_bucket":""}`))
 
 		p.call("POST", path, []byte(`{"log_bucket":"https://storage/key?secret","log_expire":60}`), nil)
 		require.Equal(t, smsapi.LogUploading, p.list("").Tasks[0].LogCollectStatus)
-		require.Equal(t, "https://storage/key?secret", p.poll(source).Param.Bucket)
+		require.Equal(t, &smsapi.CommandParam{Task: id, Bucket: "https://storage/key?secret"}, p.poll(source).Param)
 		current := p.sources("").Sources[0].CurrentTask
 		require.Equal(t, "https://storage/key", current.LogBucket, "what signs the URL is for the agent only")
 		require.Equal(t, int64(60), current.LogExpire)
+		p.refused(400, smsapi.CodeState, "PUT", path+"/content", []byte("not here"))
 		p.answer(source, "UPLOAD_LOG", "fail")
 		require.Equal(t, smsapi.LogFailed, p.list("").Tasks[0].LogCollectStatus)
 
 		p.order(id, smsapi.OpCollectLog)
-		ticket := p.poll(source).Param.Bucket
-		require.True(t, strings.HasPrefix(ticket, p.URL()+path+"/content?ticket="), ticket)
-		logs := bytes.Repeat([]byte("log\x00"), 1<<18)
-		put := func(url string) int {
-			r, err := http.NewRequestWithContext(t.Context(), "PUT", url, bytes.NewReader(logs))
-			require.NoError(t, err)
-			status, _ := p.send(r)
-			return status
+		require.Equal(t, &smsapi.CommandParam{Task: id, Bucket: smsapi.OwnBucket, Object: path + "/content"}, p.poll(source).Param)
+		logs := bytes.Repeat([]byte("log\x00"), smsapi.MaxLogs/4)
+		p.refused(413, smsapi.CodeTooLarge, "PUT", path+"/content", append(logs, 'x'))
+		for range 2 { // the answer to the first one was lost
+			p.call("PUT", path+"/content", logs, nil)
 		}
-		require.Equal(t, 401, put(p.URL()+path+"/content"))
-		require.Equal(t, 401, put(ticket[:len(ticket)-1]))
-		require.Equal(t, 401, put(strings.Replace(ticket, id, p.createFor("nobody"), 1)), "a ticket is for one task")
-		require.Equal(t, 200, put(ticket))
 		p.answer(source, "UPLOAD_LOG", "success")
 		require.Equal(t, smsapi.LogUploaded, p.list("?id=" + id).Tasks[0].LogCollectStatus)
 		status, got := p.do("GET", path+"/content", nil)
 		require.Equal(t, 200, status)
-		require.Equal(t, logs, got)
+		require.True(t, bytes.Equal(logs, got))
 		require.Equal(t, path+"/content", p.sources("").Sources[0].CurrentTask.LogShareURL)
-		require.Equal(t, 400, put(ticket), "nobody asks any more")
-
-		p.order(id, smsapi.OpCollectLog)
-		p.clock.add(time.Hour + time.Second)
-		require.Equal(t, 401, put(ticket), "an hour is over")
+		p.refused(400, smsapi.CodeState, "PUT", path+"/content", []byte("nobody asks any more"))
 	})
 }
 

@@ -46,6 +46,7 @@ func TestAgentsAndTasks(t *testing.T) {
 		{"POST", "/v3/tasks/{}/speed-limit", `{"speed_limit":[]}`, 403},
 		{"POST", "/v3/tasks/{}/log", `{"log_bucket":"b"}`, 403},
 		{"GET", "/v3/tasks/{}/log/content", "", 403},
+		{"PUT", "/v3/tasks/{}/log/content", "logs", 400}, // nobody asked
 		{"DELETE", "/v3/tasks/{}", "", 403},
 	} {
 		at := func(id string) string { return strings.ReplaceAll(c.path, "{}", id) }

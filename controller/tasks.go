@@ -92,8 +92,8 @@ var taskRoutes = []Route{
 		Request: smsapi.CollectLog{}, serve: (*Server).collectLog,
 	},
 	{
-		Method: "PUT", Path: "/v3/tasks/{task_id}/log/content", Name: "UploadLogs", Who: Anyone, Query: []string{"ticket"}, MaxBody: smsapi.MaxLogs,
-		admit: (*Server).admitLogs, serve: (*Server).putLogs,
+		Method: "PUT", Path: "/v3/tasks/{task_id}/log/content", Name: "UploadLogs", Who: Agents, MaxBody: smsapi.MaxLogs,
+		serve: (*Server).putLogs,
 	},
 	{
 		Method: "GET", Path: "/v3/tasks/{task_id}/log/content", Name: "DownloadLogs", Who: Users,

@@ -68,9 +68,12 @@ type CollectLog struct {
 	Expire int64  `json:"log_expire,omitempty"`                      // seconds; older documents only
 }
 
-// OwnBucket is the bucket that stands for Ferry's control plane itself: the agent is told a URL of it that takes one PUT without a
-// signature. A bucket that is an https URL is such a URL too, made beforehand by whoever gave it. Any other one is a bucket of the
-// vendor's object storage.
+// OwnBucket is the bucket that stands for Ferry's control plane itself. Of a command UPLOAD_LOG for it the object is a path: the
+// agent sends the logs there, as the body of a PUT of at most MaxLogs bytes that it signs as any other request, and users fetch them
+// with a GET of the same path.
+//
+// A bucket that is an https URL was signed beforehand by whoever gave it: the agent sends the logs there as they are, without a proof
+// of its own. Any other one is a bucket of the vendor's object storage.
 const OwnBucket = "ferry"
 
 // MaxLogs is the largest bundle of logs that the control plane takes, in bytes.
