@@ -107,13 +107,14 @@ func TestDaemonWorks(t *testing.T) {
 		require.Equal(t, []string{
 			"privacy", "register source1", "answer START success",
 			"state replicating/init", "progress task SSL_CONFIG 0", "progress task SSL_CONFIG 100",
-			"state replicating/replicate", "progress task MIGRATE_LINUX_FILE 0", "progress task MIGRATE_LINUX_FILE 100done", "state cutovered/finished",
+			"state replicating/replicate", "progress task MIGRATE_LINUX_FILE 0", "state cutovering/cutovering",
+			"progress task MIGRATE_LINUX_FILE 100done", "state cutovered/finished",
 		}, inOrder(l.service.heard()))
 		l.begin()
 		time.Sleep(time.Minute)
 		l.end()
-		require.Equal(t, "register source1", l.service.heard()[10], "the id stays")
-		require.Len(t, l.service.heard(), 11, "and nothing else happens")
+		require.Equal(t, "register source1", l.service.heard()[11], "the id stays")
+		require.Len(t, l.service.heard(), 12, "and nothing else happens")
 	})
 }
 
@@ -185,7 +186,8 @@ func TestDaemonStopsWithinTwoSeconds(t *testing.T) {
 		require.Equal(t, []string{
 			"state replicating/init", "progress task SSL_CONFIG 0", "progress task SSL_CONFIG 100", "state replicating/replicate",
 			"progress task MIGRATE_LINUX_FILE 0", "progress task MIGRATE_LINUX_FILE 0stopped", "state replicating/stopping", "state replicating/stopped",
-			"state replicating/replicate", "progress task MIGRATE_LINUX_FILE 0", "progress task MIGRATE_LINUX_FILE 100done", "state cutovered/finished",
+			"state replicating/replicate", "progress task MIGRATE_LINUX_FILE 0", "state cutovering/cutovering",
+			"progress task MIGRATE_LINUX_FILE 100done", "state cutovered/finished",
 		}, withoutRepeats(l.service.heard("register", "answer")), "in order after the outage; SSL_CONFIG is not done again")
 	})
 }

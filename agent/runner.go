@@ -183,6 +183,9 @@ func (r *taskRun) one(ctx context.Context, s Subtask, last bool) (report.Report,
 	}
 	ended := m.report(report.Ended)
 	ended.Percent, ended.Last = 100, last
+	if last && r.cycle != smsapi.CycleCutovering { // the service lets nothing finish that was not launched
+		r.source(smsapi.SourceCutovering, smsapi.CycleCutovering)
+	}
 	r.tell(ended) // before the journal: an end that is reported twice is harmless, one that is never reported is not
 	r.log.Info("subtask is done", "subtask", s.Name())
 	if last {
