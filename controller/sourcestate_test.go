@@ -178,6 +178,12 @@ func TestAgentsTouchOnlyTheirOwnSource(t *testing.T) {
 			require.Equal(t, who.want, status, "%s %s: %s", c.method, c.path, answer)
 		}
 	}
+	own := p.create(taskOf(t, registered.ID))
+	status, _ = p.as(mine, "PUT", "/v3/tasks/"+own, fmt.Appendf(nil, `{"vm_template_id":%q}`, template))
+	require.Equal(t, 403, status, "no agent chooses the template whose password it may read")
+	status, answer = p.as(mine, "PUT", "/v3/tasks/"+own, []byte(`{"vm_template_id":"","name":"n"}`))
+	require.Equal(t, 200, status, string(answer))
+
 	body := strings.Replace(string(taskOf(t, registered.ID)), `"name"`, fmt.Sprintf(`"vm_template_id":%q,"name"`, template), 1)
 	p.create([]byte(body))
 	status, answer = p.as(mine, "GET", "/v3/vm/templates/"+template+"/target-password", nil)

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strconv"
 
+	"github.com/ferry-migrate/ferry/controller/iam"
 	"github.com/ferry-migrate/ferry/controller/store"
 	"github.com/ferry-migrate/ferry/reporter/smsapi"
 )
@@ -15,7 +16,12 @@ func (s *Server) updateTask(r *http.Request, body []byte) (any, error) {
 	if err := smsapi.Decode(body, &u); err != nil {
 		return nil, err
 	}
-	err := s.changeTask(r, func(_ *store.Tx, t *store.Task) error { return update(t, u) })
+	err := s.changeTask(r, func(_ *store.Tx, t *store.Task) error {
+		if caller := callerOf(r.Context()); caller.Role == iam.Agent && u.VMTemplateID != nil && *u.VMTemplateID != t.Request.VMTemplateID {
+			return forbidden(caller, "UpdateTask") // a template holds a password that the agents of its tasks may read
+		}
+		return update(t, u)
+	})
 	if err != nil {
 		return nil, err
 	}
