@@ -33,7 +33,7 @@ func (m *Migration) stream(ctx context.Context, at position) error {
 	defer stop(nil)
 	hard, kill := context.WithCancelCause(context.WithoutCancel(ctx)) // outlives ctx for the time of draining
 	defer kill(nil)
-	defer context.AfterFunc(receiving, func() { time.AfterFunc(drain, func() { kill(context.Cause(receiving)) }) })()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(drain, func() { kill(context.Cause(ctx)) }) })()
 
 	queue := make(chan *batch, batchesAhead)
 	p := &pipe{dial: m.dialTarget, resume: m.resume, accept: m.accept, queue: queue, log: m.Log}
