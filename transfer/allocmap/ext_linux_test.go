@@ -56,7 +56,6 @@ func TestExt(t *testing.T) {
 		{"mmp", "-t ext4 -O mmp,ea_inode,stable_inodes", 48 * mib, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
 			image := garbage(t, c.size)
 			if out, err := exec.Command("mke2fs", append(strings.Fields("-q -F -E nodiscard "+c.options), image)...).CombinedOutput(); err != nil {
 				t.Skipf("this mke2fs does not make it: %s", out)

@@ -1,6 +1,7 @@
 package allocmap
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -34,11 +35,11 @@ func load(name string) (*pages, error) {
 	}
 	defer f.Close()
 	p := &pages{data: map[int64][]byte{}}
+	b, zero := make([]byte, pageSize), make([]byte, pageSize)
 	for {
-		b := make([]byte, pageSize)
 		n, err := io.ReadFull(f, b)
-		if n > 0 && !allZero(b) {
-			p.data[p.size/pageSize] = b
+		if n > 0 && !bytes.Equal(b, zero) {
+			p.data[p.size/pageSize] = slices.Clone(b)
 			p.order = append(p.order, p.size/pageSize)
 		}
 		p.size += int64(n)

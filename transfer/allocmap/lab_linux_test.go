@@ -3,6 +3,7 @@ package allocmap
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -13,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -149,8 +151,21 @@ func mounted(t testing.TB, image string, options string, f func(dir string)) {
 	t.Helper()
 	dir := t.TempDir()
 	run(t, "mount", "-o", options, image, dir)
-	defer func() { run(t, "umount", dir) }()
+	defer unmount(t, dir)
 	f(dir)
+}
+
+// unmount waits for processes of others that look into every filesystem, a collector for one: nothing tells when they have gone.
+func unmount(t testing.TB, dir string) {
+	t.Helper()
+	var err error
+	for range 200 {
+		if err = unix.Unmount(dir, 0); !errors.Is(err, unix.EBUSY) {
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	require.NoError(t, err)
 }
 
 // age fills a directory as use does: files that grow in turn, so that they are in pieces; some removed, some rewritten.
@@ -158,9 +173,7 @@ func age(t testing.TB, dir string, files int) {
 	t.Helper()
 	r := rand.New(rand.NewPCG(1, uint64(files)))
 	data := make([]byte, 256*kib)
-	for i := range data {
-		data[i] = byte(r.Uint32())
-	}
+	rand.NewChaCha8([32]byte{byte(files)}).Read(data)
 	name := func(i int) string { return filepath.Join(dir, fmt.Sprintf("d%d", i%7), fmt.Sprintf("file %d", i)) }
 	for i := range 7 {
 		require.NoError(t, os.MkdirAll(filepath.Dir(name(i)), 0o755))

@@ -22,12 +22,11 @@ import (
 func fill(t testing.TB, put func(file, name string)) map[string]string {
 	t.Helper()
 	dir := t.TempDir()
-	r := rand.New(rand.NewPCG(3, 3))
+	source := rand.NewChaCha8([32]byte{3})
+	r := rand.New(source)
 	for i := range 25 {
 		data := make([]byte, r.IntN(200*kib<<(i%3)))
-		for j := range data {
-			data[j] = byte(r.Uint32())
-		}
+		source.Read(data)
 		file := filepath.Join(dir, fmt.Sprintf("f%d", i))
 		require.NoError(t, os.WriteFile(file, data, 0o600))
 		put(file, filepath.Base(file))
@@ -41,7 +40,7 @@ func ntfsMounted(t testing.TB, image, options string, f func(dir string)) {
 	dir := t.TempDir()
 	run(t, "ntfs-3g", "-o", options, image, dir)
 	defer func() {
-		run(t, "umount", dir)
+		unmount(t, dir)
 		// The driver is a process, which writes on after the unmount; it holds a lock on the image as long as it lives.
 		image, err := os.OpenFile(image, os.O_RDWR, 0)
 		require.NoError(t, err)

@@ -57,7 +57,6 @@ func TestXFS(t *testing.T) {
 		{"short last group", "-d agsize=20m", 76*mib + 12*kib, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
 			image := garbage(t, c.size)
 			run(t, append(append([]string{"mkfs.xfs", "-q", "-f", "-K", "--unsupported"}, strings.Fields(c.options)...), image)...)
 			var want map[string]string
