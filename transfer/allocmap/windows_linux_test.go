@@ -283,10 +283,10 @@ func TestFAT(t *testing.T) {
 		size          int64
 		partclone     string
 	}{
-		{"FAT12", "-F 12", 4 * mib, ""}, // partclone 0.3.23 counts clusters of FAT12 that are free
-		{"FAT16", "-F 16 -s 4", 40 * mib, "fat16"},
-		{"FAT32", "-F 32 -s 1", 40 * mib, "fat32"},
-		{"FAT32 4k sectors", "-F 32 -S 4096 -s 1", 300 * mib, ""},
+		{"fat12", "-F 12", 4 * mib, ""}, // partclone 0.3.23 counts clusters of FAT12 that are free
+		{"fat16", "-F 16 -s 4", 40 * mib, "fat16"},
+		{"fat32", "-F 32 -s 1", 40 * mib, "fat32"},
+		{"fat32 4k sectors", "-F 32 -S 4096 -s 1", 300 * mib, ""},
 		{"one table", "-F 16 -f 1 -r 512", 20 * mib, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
