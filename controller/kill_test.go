@@ -99,7 +99,7 @@ func TestKill(t *testing.T) {
 			dir := t.TempDir()
 			where := address(dir)
 			acknowledged := map[string]int{} // percent by task
-			for range 3 {
+			for range 2 {
 				v := startVictim(t, where, dir)
 				requireAcknowledged(t, v, acknowledged)
 				load(v, example(t, "create_task_request.json"), acknowledged)

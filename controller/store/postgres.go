@@ -4,6 +4,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"strconv"
 	"strings"
 	"time"
@@ -20,6 +22,7 @@ var postgres = &dialect{
 	query:    numbered,
 	isMade:   "SELECT count(*) FROM pg_catalog.pg_class WHERE oid = to_regclass('goose_db_version')",
 	repeat:   isConflict,
+	stale:    isStale,
 	readOnly: &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true},
 }
 
@@ -71,6 +74,15 @@ func numbered(query string) string {
 func isConflict(err error) bool {
 	var e *pgconn.PgError
 	return errors.As(err, &e) && (e.Code == "40001" || e.Code == "40P01")
+}
+
+// isStale reports whether a connection ended before or while it was used first: admin_shutdown, crash_shutdown, or without a word.
+func isStale(err error) bool {
+	var e *pgconn.PgError
+	if errors.As(err, &e) {
+		return e.Code == "57P01" || e.Code == "57P02"
+	}
+	return pgconn.SafeToRetry(err) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed)
 }
 
 // unreachable tells the operator that the database does not answer.

@@ -89,3 +89,22 @@ func TestOpenRefusals(t *testing.T) {
 		require.NotContains(t, err.Error(), "secret")
 	}
 }
+
+// A PostgreSQL that ends every connection, as one that is restarted does, costs no request.
+func TestConnectionsAreMadeAnew(t *testing.T) {
+	address := storetest.Postgres(t)
+	db := open(t, address)
+	change(t, db, func(tx *store.Tx) error { return tx.CreateTask(newTask("a")) })
+	other, err := sql.Open("pgx", address)
+	require.NoError(t, err)
+	defer other.Close()
+	for range 3 {
+		_, err = other.Exec("SELECT pg_terminate_backend(pid, 30000) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
+		require.NoError(t, err)
+		change(t, db, func(tx *store.Tx) error { return add(tx, "a") })
+		view(t, db, func(tx *store.Tx) error {
+			_, err := tx.Task("a")
+			return err
+		})
+	}
+}

@@ -17,6 +17,7 @@ var sqlite = &dialect{
 	query:    func(query string) string { return strings.TrimSuffix(query, forUpdate) }, // one writer at a time
 	isMade:   "SELECT count(*) FROM sqlite_master WHERE name = 'goose_db_version'",
 	repeat:   func(error) bool { return false },
+	stale:    func(error) bool { return false },
 	readOnly: &sql.TxOptions{ReadOnly: true},
 }
 

@@ -46,6 +46,7 @@ type dialect struct {
 	query    func(query string) string // turns a query into this dialect
 	isMade   string                    // query: is there a table of schema versions
 	repeat   func(err error) bool      // the transaction lost against another and may be tried again
+	stale    func(err error) bool      // a kept connection was dead
 	readOnly *sql.TxOptions            // of a View
 }
 
@@ -112,10 +113,24 @@ func (d *DB) Change(ctx context.Context, do func(tx *Tx) error) error {
 	}
 }
 
+// begin begins a transaction. A connection that was kept and is dead, because the server was restarted, is not the caller's matter:
+// nothing was done yet, and the next one is tried.
+func (d *DB) begin(ctx context.Context, pool *sql.DB, options *sql.TxOptions) (*sql.Tx, error) {
+	for n := 0; ; n++ {
+		tx, err := pool.BeginTx(ctx, options)
+		if err == nil {
+			return tx, nil
+		}
+		if n == connectionsKept || ctx.Err() != nil || !d.dialect.stale(err) {
+			return nil, fmt.Errorf("begin: %w", err)
+		}
+	}
+}
+
 func (d *DB) run(ctx context.Context, pool *sql.DB, options *sql.TxOptions, do func(*Tx) error) error {
-	tx, err := pool.BeginTx(ctx, options)
+	tx, err := d.begin(ctx, pool, options)
 	if err != nil {
-		return fmt.Errorf("begin: %w", err)
+		return err
 	}
 	defer tx.Rollback()
 	if err := do(&Tx{ctx: ctx, tx: tx, dialect: d.dialect, view: options != nil}); err != nil {
