@@ -167,6 +167,39 @@ func TestUnprivileged(t *testing.T) {
 	sameBytes(t, s.path("d/e"), filepath.Join(s.target, "d/e"))
 }
 
+// TestUnlistable: a directory that cannot be listed is told, by a dry run too, and nothing below it is deleted on the target.
+func TestUnlistable(t *testing.T) {
+	s := newStage(t, "ext4", 64<<20)
+	put("plain", 10, "locks/f", 10, "locks/d/g", 10, "locked/f", 10)(t, s)
+	must(t, os.Chmod(s.path("locked"), 0o700))
+	const nobody = 65534
+	s.state = sub(t, filepath.Dir(s.target), "state")
+	for _, dir := range []string{s.target, s.state} {
+		must(t, os.Chown(dir, nobody, nobody))
+	}
+	run := func(want string, args ...string) {
+		t.Helper()
+		o := startAs(t, nobody, append([]string{"migrate", s.source, "--to", "dir:" + s.target, "--state", s.state, "--json"}, args...)...).wait()
+		if o.exit != 0 {
+			t.Fatalf("exit %d: %s", o.exit, o.stderr)
+		}
+		if n := lossCounts(o.result)["unlistable"]; fmt.Sprint(n) != want || lossCounts(o.result)["changing"] > 0 {
+			t.Errorf("%d unlistable directories were told, want %s: %v", n, want, o.result["losses"])
+		}
+	}
+	run("1", "--dry-run")
+	run("1")
+	must(t, os.Chmod(s.path("locks"), 0o700))
+	run("2", "--dry-run")
+	run("2")
+	for _, kept := range []string{"locks/f", "locks/d/g", "plain"} {
+		sameBytes(t, s.path(kept), filepath.Join(s.target, kept))
+	}
+	if o := startAs(t, nobody, "verify", s.source, "--to", "dir:"+s.target, "--state", s.state, "--json").wait(); o.exit != 4 && o.exit != 0 {
+		t.Errorf("verify: exit %d: %s", o.exit, o.stderr)
+	}
+}
+
 // TestDryRun shows the plan and writes nothing.
 func TestDryRun(t *testing.T) {
 	s := newStage(t, "ext4", 64<<20)

@@ -27,7 +27,7 @@ type Item struct {
 	Place  Place
 	Mount  bool  // another filesystem, or a bind mount, is mounted here: it is not entered
 	Err    error // the entry could not be looked at; all but Dir and Name is empty
-	Unread error // of a directory's second item (Kind 0, Name empty): it could not be listed whole, nothing below Dir is known
+	Unread error // of a directory's second item (Kind 0, Name just the NUL): it could not be listed whole, nothing below Dir is known
 }
 
 // WalkOptions configure a Walk.
@@ -167,7 +167,7 @@ func (w *Walk) nextIn(d *walkDir) (item *Item, more bool) {
 		if d.err != nil {
 			err := d.err
 			d.err, d.batches = nil, nil
-			return &Item{Dir: d.Dir, Unread: err}, true
+			return &Item{Dir: d.Dir, Name: []byte{0}, Unread: err}, true
 		}
 	}
 	if d.batch >= len(d.batches) {

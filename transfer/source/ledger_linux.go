@@ -32,6 +32,7 @@ type ledger struct {
 	mu    sync.Mutex
 	doubt map[string]trust  // from the pass before; not changed
 	next  map[string]trust  // for the next pass
+	later map[string]bool   // of next: a pass right after this one would do no better
 	lost  map[string][]loss // by path: from passes before, not sent again since
 }
 
@@ -50,7 +51,7 @@ type ledgerFile struct {
 }
 
 func openLedger(dir string) (*ledger, error) {
-	l := &ledger{path: filepath.Join(dir, "ledger"), doubt: map[string]trust{}, next: map[string]trust{}, lost: map[string][]loss{}}
+	l := &ledger{path: filepath.Join(dir, "ledger"), doubt: map[string]trust{}, next: map[string]trust{}, later: map[string]bool{}, lost: map[string][]loss{}}
 	text, err := os.ReadFile(l.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return l, nil
@@ -87,6 +88,13 @@ func (l *ledger) distrust(path []byte, t trust) {
 	l.next[string(path)] = max(l.next[string(path)], t)
 }
 
+// leave says that a pass right after this one would find path as it is now.
+func (l *ledger) leave(path []byte) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.later[string(path)] = true
+}
+
 // doubted reports whether this pass already knows that the entry is not what the manifest says.
 func (l *ledger) doubted(path []byte) bool {
 	l.mu.Lock()
@@ -102,11 +110,12 @@ func (l *ledger) clear() {
 	clear(l.lost)
 }
 
-// doubts returns the entries that the next pass has to look at again, sorted.
+// doubts returns the entries that a pass right after this one has to look at again, sorted.
 func (l *ledger) doubts() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return slices.Sorted(maps.Keys(l.next))
+	paths := slices.Sorted(maps.Keys(l.next))
+	return slices.DeleteFunc(paths, func(p string) bool { return l.later[p] })
 }
 
 // sent forgets what was lost of path: the target says it again if it still is.

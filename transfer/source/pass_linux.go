@@ -184,6 +184,7 @@ func (p *pass) changed(it *item) { p.ledger.distrust(it.Path, reread) }
 // unreadable notes content that could not be read.
 func (p *pass) unreadable(it *item, err error) {
 	p.ledger.distrust(it.Path, reread)
+	p.ledger.leave(it.Path)
 	p.lose("unreadable", it.Path, err)
 }
 
