@@ -209,8 +209,20 @@ func TestDryRun(t *testing.T) {
 	if o.exit != 0 || len(o.stray) == 0 {
 		t.Errorf("exit %d, said %q: %s", o.exit, o.stray, o.stderr)
 	}
-	source()
 	target()
+	missing := filepath.Join(s.target, "not/there")
+	for _, sources := range [][]string{{s.source}, {s.path("b"), s.source}} { // one fills the target, several lie in it
+		args := append(append([]string{"migrate"}, sources...), "--to", "dir:"+missing, "--state", s.state, "--dry-run")
+		if o := ferry(t, args...); o.exit != 0 {
+			t.Errorf("exit %d: %s", o.exit, o.stderr)
+		}
+	}
+	wantRefused(t, ferry(t, "verify", s.source, "--to", "dir:"+missing, "--state", s.state), 1, "FERRY-TARGET-ROOT")
+	wantRefused(t, ferry(t, "target", "--into", "dir:"+s.path("a"), "--state", s.targetState), 1, "FERRY-TARGET-ROOT")
+	source()
+	if names, err := os.ReadDir(s.target); err != nil || len(names) > 0 {
+		t.Errorf("left in the target: %v, %v", names, err)
+	}
 }
 
 // TestLocal: without a target process, and several sources each under its own name.

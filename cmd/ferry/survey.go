@@ -4,6 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -14,6 +18,7 @@ import (
 
 // survey looks at sources and target, and says what a run would do.
 func (m *migration) survey(ctx context.Context) (err error) {
+	defer m.leaveNoDirectories()() // the receiver makes its directory, to look at its filesystem
 	dial, stop, err := m.connectTo(ctx, wire.Options{Limiter: m.bucket, Counters: m.counters})
 	if err != nil {
 		return err
@@ -32,6 +37,25 @@ func (m *migration) survey(ctx context.Context) (err error) {
 		m.total.Notes = append(m.total.Notes, m.planOf(cfg, s)...)
 	}
 	return nil
+}
+
+// leaveNoDirectories returns what removes the directories of a target on this machine that do not exist yet, as far as they are empty.
+func (m *migration) leaveNoDirectories() (remove func()) {
+	var missing []string
+	for _, cfg := range m.sources {
+		for dir := filepath.Join(m.to.dir, cfg.Into); m.to.dir != ""; dir = filepath.Dir(dir) {
+			if _, err := os.Lstat(dir); !errors.Is(err, fs.ErrNotExist) {
+				break
+			}
+			missing = append(missing, dir)
+		}
+	}
+	return func() {
+		slices.SortFunc(missing, func(a, b string) int { return len(b) - len(a) }) // children first
+		for _, dir := range missing {
+			_ = os.Remove(dir) // if it cannot be removed, somebody uses it
+		}
+	}
 }
 
 // planOf describes what would be done with one source.

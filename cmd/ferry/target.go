@@ -7,12 +7,14 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"runtime/debug"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/ferry-migrate/ferry/internal/fault"
 	"github.com/ferry-migrate/ferry/transfer/target"
 	"github.com/ferry-migrate/ferry/transfer/wire"
 )
@@ -49,6 +51,9 @@ func (f *targetFlags) run(cmd *cobra.Command) error {
 	kind, path, _ := strings.Cut(f.into, ":")
 	if kind != "dir" || path == "" {
 		return usagef("say where to: --into dir:PATH (images, devices and whole disks are not built so far)")
+	}
+	if st, err := os.Stat(path); err == nil && !st.IsDir() {
+		return fault.Operator(target.CodeRoot, "give a directory, or a path where one can be made", fmt.Errorf("%s is not a directory", path))
 	}
 	state, err := makeStateDir(f.state)
 	if err != nil {

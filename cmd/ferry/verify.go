@@ -3,11 +3,15 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io/fs"
+	"os"
 	"time"
 
 	"github.com/ferry-migrate/ferry/agent"
 	"github.com/ferry-migrate/ferry/internal/fault"
 	"github.com/ferry-migrate/ferry/transfer/source"
+	"github.com/ferry-migrate/ferry/transfer/target"
 	"github.com/ferry-migrate/ferry/transfer/wire"
 )
 
@@ -25,6 +29,9 @@ func (m *migration) verifyOnly(ctx context.Context) error {
 }
 
 func (m *migration) compare(ctx context.Context) (err error) {
+	if _, err := os.Stat(m.to.dir); m.to.dir != "" && errors.Is(err, fs.ErrNotExist) {
+		return fault.Operator(target.CodeRoot, "check the path", fmt.Errorf("there is no copy at %s", m.to.dir))
+	}
 	dial, stop, err := m.connectTo(ctx, wire.Options{Limiter: m.bucket, Counters: m.counters})
 	if err != nil {
 		return err
