@@ -29,5 +29,6 @@
 // sync that write-protects it. Filesystems that never update times on mapped stores (tmpfs) cannot tell.
 // A file that changes while it is read is read again, three times; then the pass is followed by another, and what still
 // changes is reported. A pass over a tree in use is not one instant.
-// Nothing is deleted below a directory that could not be listed, nor what is newly excluded.
+// Nothing is deleted below a directory that could not be listed, nor what is newly excluded. What a pass leaves on the target though the
+// source lacks it (excluded, or deletes were not wanted) is written to a manifest of its own, "left" beside the base, for a later pass to delete.
 package source
