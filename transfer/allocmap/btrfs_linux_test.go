@@ -74,7 +74,6 @@ func TestBtrfs(t *testing.T) {
 		{"two devices", "-d single -m raid1 --csum xxhash", 2, 128 * mib},
 		{"raid0", "-d raid0 -m raid1", 3, 128 * mib},
 		{"raid10", "-d raid10 -m raid10 --csum sha256 -n 65536", 4, 128 * mib},
-		{"raid1c3", "-d raid1c3 -m raid1c3", 3, 128 * mib},
 		{"raid5", "-d raid5 -m raid5", 3, 128 * mib},
 		{"raid6", "-d raid6 -m raid6", 4, 128 * mib},
 	} {

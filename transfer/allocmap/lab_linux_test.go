@@ -68,15 +68,17 @@ func room(t testing.TB) string {
 	return dir
 }
 
-// garbage makes an image full of bytes that mean nothing: what a copy leaves out is then seen in it.
+// garbage makes an image full of bytes that mean nothing, as far as a filesystem with little in it reaches: what a copy leaves out
+// is then seen in it.
 func garbage(t testing.TB, size int64) string {
 	t.Helper()
 	f, err := os.CreateTemp(room(t), "image")
 	require.NoError(t, err)
 	defer f.Close()
 	r := rand.NewChaCha8([32]byte{7})
-	_, err = io.CopyN(f, r, size)
+	_, err = io.CopyN(f, r, min(size, 96*mib))
 	require.NoError(t, err)
+	require.NoError(t, f.Truncate(size))
 	return f.Name()
 }
 
