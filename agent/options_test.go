@@ -236,3 +236,27 @@ func TestLogFile(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, string(text), "0123456789\nagain\n", "it goes on where it was")
 }
+
+// Only a rate that is too high several times in a row counts, whatever the time between two looks.
+func TestOverspeed(t *testing.T) {
+	at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	s := speed{at: at}
+	look := func(rate float64, after time.Duration, limit int64, percent float64) int64 {
+		at = at.Add(after)
+		return s.over(at, s.sent+int64(rate*after.Seconds()), limit, percent)
+	}
+	for range 3 {
+		for range overspeedFor - 1 {
+			require.Zero(t, look(112, time.Second, 100, 10))
+		}
+		require.Zero(t, look(110, 3*time.Second, 100, 10), "not more than ten percent")
+	}
+	for range 2 * overspeedFor {
+		require.Zero(t, look(1e6, time.Second, 0, 10), "no limit")
+		require.Zero(t, look(1e6, time.Second, 100, 0), "no threshold")
+	}
+	for range overspeedFor - 1 {
+		require.Zero(t, look(112, 2*time.Second, 100, 10))
+	}
+	require.Equal(t, int64(112), look(112, 2*time.Second, 100, 10))
+}
