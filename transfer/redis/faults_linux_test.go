@@ -193,6 +193,29 @@ func TestCuts(t *testing.T) {
 	require.EqualValues(t, 1, m.Progress().Full)
 }
 
+// TestNoRetry ends a migration at the first break on either side when that was asked for, and continues it by another run.
+func TestNoRetry(t *testing.T) {
+	from, to := serve(t), serve(t)
+	from.do("SET a 1")
+	state := t.TempDir()
+	for _, cut := range []func(){func() { from.do("CLIENT KILL TYPE replica") }, func() { to.do("CLIENT KILL TYPE normal") }} {
+		m := redis.New(redis.Config{From: from.at, To: to.at, State: state, Retry: func() bool { return false }})
+		ended := make(chan error, 1)
+		go func() { ended <- m.Run(context.Background()) }()
+		eventually(t, "followed", func() bool { return m.Progress().Phase == "follow" })
+		v, err := m.Look(t.Context())
+		require.NoError(t, err)
+		require.EqualValues(t, 1, v.SourceKeys)
+		require.GreaterOrEqual(t, v.TargetKeys, int64(1))
+		cut()
+		from.do("INCR a")
+		require.Equal(t, fault.ClassTemporary, fault.ClassOf(<-ended))
+	}
+	migrate(t, redis.Config{From: from.at, To: to.at, Once: true, State: state})
+	same(t, from, to)
+	require.Equal(t, "1", fullSyncs(from))
+}
+
 // TestIdle sees that the mark is gone while nothing happens, without any end, and that a run after a kill then continues all the same.
 func TestIdle(t *testing.T) {
 	from, to := serve(t), serve(t)

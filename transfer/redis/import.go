@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,7 +19,8 @@ import (
 )
 
 // Import puts files on the target, in their order: snapshots (RDB), append-only files with or without a snapshot in front, and manifests
-// of append-only files in several parts, which stand for their parts. A file is a path or an http or https URL. Config.From and Once do
+// of append-only files in several parts, which stand for their parts. A file is a path, an http or https URL, or s3://BUCKET/KEY in
+// Config.Objects. Config.From and Once do
 // not matter. What an import before left unfinished on a target that was empty then is removed first: an import always begins at the
 // beginning. An append-only file may end within a command or a transaction, as after a crash: that is left out, as Redis does.
 func (m *Migration) Import(ctx context.Context, files []string) error {
@@ -60,7 +62,7 @@ func (m *Migration) Import(ctx context.Context, files []string) error {
 	m.marked.Store(-1)
 	for _, name := range files {
 		if err := m.importFile(ctx, name); err != nil {
-			return fmt.Errorf("%s: %w", name, err)
+			return fmt.Errorf("%s: %w", shown(name), err)
 		}
 	}
 	done, err := m.dialTarget(ctx) // the first one was silent for long
@@ -75,7 +77,7 @@ func (m *Migration) Import(ctx context.Context, files []string) error {
 // parts puts the parts of manifests in their place.
 func parts(files []string) (all []string, err error) {
 	for _, name := range files {
-		if !strings.HasSuffix(name, ".manifest") || remote(name) {
+		if !strings.HasSuffix(name, ".manifest") || remote(name) || strings.HasPrefix(name, objectScheme) {
 			all = append(all, name)
 			continue
 		}
@@ -106,32 +108,61 @@ func unreadable(err error) error {
 }
 
 // openFile opens a path or a URL; size is 0 if not known.
-func openFile(ctx context.Context, name string) (r io.ReadCloser, size int64, err error) {
-	if !remote(name) {
-		f, err := os.Open(name)
+func (m *Migration) openFile(ctx context.Context, name string) (r io.ReadCloser, size int64, err error) {
+	if object, found := strings.CutPrefix(name, objectScheme); found {
+		request, err := m.Objects.get(ctx, object)
 		if err != nil {
-			return nil, 0, unreadable(err)
+			return nil, 0, err
 		}
-		st, err := f.Stat()
-		if err != nil || st.IsDir() {
-			f.Close()
-			return nil, 0, unreadable(errors.Join(err, errors.New("not a file")))
-		}
-		return f, st.Size(), nil
+		return download(request)
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, name, nil)
+	if remote(name) {
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, name, nil)
+		if err != nil {
+			return nil, 0, unreadable(errors.New("not a URL")) // what was signed beforehand is a secret
+		}
+		return download(request)
+	}
+	f, err := os.Open(name)
 	if err != nil {
 		return nil, 0, unreadable(err)
 	}
+	st, err := f.Stat()
+	if err != nil || st.IsDir() {
+		f.Close()
+		return nil, 0, unreadable(errors.Join(err, errors.New("not a file")))
+	}
+	return f, st.Size(), nil
+}
+
+// download opens what a request asks for.
+func download(request *http.Request) (r io.ReadCloser, size int64, err error) {
 	answer, err := http.DefaultClient.Do(request)
+	var plain *url.Error
+	if errors.As(err, &plain) {
+		err = plain.Err // the URL may hold a signature
+	}
 	if err != nil {
 		return nil, 0, fault.Temporary(err)
 	}
-	if answer.StatusCode != http.StatusOK {
-		answer.Body.Close()
-		return nil, 0, unreadable(fmt.Errorf("the server answered %s", answer.Status))
+	switch {
+	case answer.StatusCode == http.StatusOK:
+		return answer.Body, max(answer.ContentLength, 0), nil
+	case answer.StatusCode >= http.StatusInternalServerError, answer.StatusCode == http.StatusTooManyRequests:
+		err = fault.Temporary(fmt.Errorf("the server answered %s", answer.Status))
+	default:
+		err = unreadable(fmt.Errorf("the server answered %s", answer.Status))
 	}
-	return answer.Body, max(answer.ContentLength, 0), nil
+	answer.Body.Close()
+	return nil, 0, err
+}
+
+// shown is a file's name without what may be secret in it: the query of a URL that was signed beforehand.
+func shown(name string) string {
+	if remote(name) {
+		name, _, _ = strings.Cut(name, "?")
+	}
+	return name
 }
 
 // limited holds a reader to a limit.
@@ -150,7 +181,7 @@ func (l limited) Read(b []byte) (int, error) {
 }
 
 func (m *Migration) importFile(ctx context.Context, name string) error {
-	f, size, err := openFile(ctx, name)
+	f, size, err := m.openFile(ctx, name)
 	if err != nil {
 		return err
 	}
@@ -166,7 +197,7 @@ func (m *Migration) importFile(ctx context.Context, name string) error {
 		return err
 	}
 	if string(head) == "REDIS" {
-		l := &loader{dial: m.dialTarget, target: m.target, policy: m.policy(), filter: &m.Filter, stats: &m.stats, log: m.Log}
+		l := &loader{dial: m.dialTarget, target: m.target, policy: m.policy(), filter: &m.Filter, stats: &m.stats, repeat: m.repeat, log: m.Log}
 		if err := l.load(ctx, r.Buffer(), m.Lanes); err != nil {
 			return err
 		}
@@ -188,7 +219,7 @@ func (m *Migration) importCommands(ctx context.Context, r *resp.Reader) error {
 	start := *m.applied.Load() // offsets go on from file to file
 	start.DB = 0
 	queue := make(chan *batch, batchesAhead)
-	p := &pipe{dial: m.dialTarget, resume: m.resumeImport, accept: m.accept, queue: queue, log: m.Log}
+	p := &pipe{dial: m.dialTarget, resume: m.resumeImport, accept: m.accept, repeat: m.repeat, queue: queue, log: m.Log}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return p.run(ctx) })
 	g.Go(func() error {

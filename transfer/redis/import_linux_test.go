@@ -44,6 +44,50 @@ func TestImportSnapshot(t *testing.T) {
 	http.DefaultClient.CloseIdleConnections()
 }
 
+// objects is a small object store: it hands out what lies in a directory to those who sign for it with the key, and what is public.
+func objects(t *testing.T, dir string, failures int) *httptest.Server {
+	files := http.StripPrefix("/bucket", http.FileServer(http.Dir(dir)))
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		signed := r.Header.Get("Authorization")
+		switch {
+		case failures > 0:
+			failures--
+			w.WriteHeader(http.StatusServiceUnavailable)
+		case !strings.HasPrefix(signed, "AWS4-HMAC-SHA256 Credential=AK/") || !strings.Contains(signed, "/region/s3/aws4_request,SignedHeaders=host;x-amz-content-sha256;x-amz-date,"):
+			w.WriteHeader(http.StatusForbidden)
+		default:
+			files.ServeHTTP(w, r)
+		}
+	}))
+	t.Cleanup(func() {
+		http.DefaultClient.CloseIdleConnections()
+		s.Close()
+	})
+	return s
+}
+
+// TestImportObject puts a snapshot out of an object store on a target.
+func TestImportObject(t *testing.T) {
+	from, to := serve(t), serve(t)
+	from.fill()
+	from.do("SAVE")
+	store := objects(t, from.dir, 1)
+	bring := func(o *redis.ObjectStore, file string) error {
+		to.do("FLUSHALL")
+		return redis.New(redis.Config{To: to.at, State: t.TempDir(), Objects: o}).Import(context.Background(), []string{file})
+	}
+	key := &redis.ObjectStore{Endpoint: store.URL, Region: "region", AccessKey: "AK", SecretKey: "SK"}
+	require.Equal(t, fault.ClassTemporary, fault.ClassOf(bring(key, "s3://bucket/dump.rdb")), "a busy store")
+	require.NoError(t, bring(key, "s3://bucket/dump.rdb"))
+	same(t, from, to)
+	require.Equal(t, "FERRY-REDIS-FILE", fault.CodeOf(bring(key, "s3://bucket/other.rdb")))
+	require.Equal(t, "FERRY-REDIS-FILE", fault.CodeOf(bring(&redis.ObjectStore{Endpoint: store.URL}, "s3://bucket/dump.rdb")))
+	require.Equal(t, "FERRY-REDIS-OBJECTS", fault.CodeOf(bring(nil, "s3://bucket/dump.rdb")))
+	err := bring(nil, store.URL+"/bucket/dump.rdb?X-Amz-Signature=secret")
+	require.Error(t, err)
+	require.NotContains(t, err.Error(), "secret")
+}
+
 // TestImportAppendOnly puts an append-only file in several parts on a target, whole and cut off.
 func TestImportAppendOnly(t *testing.T) {
 	from, to := serve(t, "--appendonly", "yes"), serve(t)

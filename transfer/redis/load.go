@@ -36,6 +36,7 @@ type loader struct {
 	policy Existing
 	filter *Filter
 	stats  *stats
+	repeat func(error) bool
 	log    *slog.Logger
 
 	lanes   []*lane
@@ -75,7 +76,7 @@ func (l *loader) run(ctx context.Context, lanes int, feed func(context.Context) 
 	defer l.control.Close()
 	for range lanes {
 		n := &lane{loader: l, batch: &batch{}, db: -1}
-		n.pipe = &pipe{dial: l.dial, resume: n.again, accept: n.accept, queue: make(chan *batch, 2), log: l.log}
+		n.pipe = &pipe{dial: l.dial, resume: n.again, accept: n.accept, repeat: l.repeat, queue: make(chan *batch, 2), log: l.log}
 		l.lanes = append(l.lanes, n)
 		g.Go(func() error { return n.run(ctx) })
 	}

@@ -27,6 +27,8 @@ type Config struct {
 	OnExisting Existing // empty: the target must be empty at the beginning
 	Lanes      int      // connections for the full copy, 0 is 2
 	Limiter    ratelimit.Limiter
+	Retry      func() bool  // asked after each break whether to try again; nil: always. If not, the break ends the run
+	Objects    *ObjectStore // where s3:// files of an import are; nil: nowhere
 	Log        *slog.Logger
 }
 
@@ -89,7 +91,7 @@ func (m *Migration) Run(ctx context.Context) error {
 			return err
 		}
 		again := errors.Is(err, errRestart) || errors.Is(err, errFull)
-		if !again && fault.ClassOf(err) != fault.ClassTemporary {
+		if !again && !m.repeat(err) {
 			return err
 		}
 		m.stats.attempts.Add(1)
@@ -101,6 +103,11 @@ func (m *Migration) Run(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// repeat reports whether what ended with err is tried again.
+func (m *Migration) repeat(err error) bool {
+	return fault.ClassOf(err) == fault.ClassTemporary && (m.Retry == nil || m.Retry())
 }
 
 // lock keeps a second process from the same migration.
@@ -220,7 +227,7 @@ func (m *Migration) full(ctx context.Context, r *replica, at position) error {
 		return err
 	}
 	m.stats.bytesTotal.Store(r.size)
-	l := &loader{dial: m.dialTarget, target: m.target, policy: m.policy(), filter: &m.Filter, stats: &m.stats, log: m.Log}
+	l := &loader{dial: m.dialTarget, target: m.target, policy: m.policy(), filter: &m.Filter, stats: &m.stats, repeat: m.repeat, log: m.Log}
 	if err := l.load(ctx, r.Buffer(), m.Lanes); err != nil {
 		return err
 	}

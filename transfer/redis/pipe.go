@@ -38,6 +38,7 @@ type pipe struct {
 	dial   func(context.Context) (*resp.Conn, error)
 	resume func(context.Context, *resp.Conn, []*batch) ([]*batch, error)
 	accept func(*batch, *resp.Conn) error // reads and judges the replies of a batch
+	repeat func(error) bool               // whether to try again after it
 	queue  chan *batch                    // closed by the producer at the end
 	log    *slog.Logger
 
@@ -45,12 +46,12 @@ type pipe struct {
 	unacked []*batch // oldest first
 }
 
-// run returns nil once the queue is closed and everything in it was answered. Only errors that are not temporary end it before.
+// run returns nil once the queue is closed and everything in it was answered. Only errors that are not to be repeated end it before.
 func (p *pipe) run(ctx context.Context) error {
 	wait := forever(ctx)
 	for {
 		err := p.attempt(ctx, wait.Reset)
-		if err == nil || ctx.Err() != nil || fault.ClassOf(err) != fault.ClassTemporary {
+		if err == nil || ctx.Err() != nil || !p.repeat(err) {
 			return err
 		}
 		p.log.Warn("the target's connection broke, trying again", "error", err)

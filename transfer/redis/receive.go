@@ -40,7 +40,7 @@ func (s *receiver) run(ctx context.Context) error {
 	wait := forever(ctx)
 	for {
 		err := s.receive(ctx, wait.Reset)
-		for fault.ClassOf(err) == fault.ClassTemporary && ctx.Err() == nil {
+		for ctx.Err() == nil && s.repeat(err) {
 			s.Log.Warn("the source's connection broke, trying again", "error", err)
 			if err = pause(ctx, wait.NextBackOff()); err == nil {
 				err = s.reconnect(ctx)

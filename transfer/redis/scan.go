@@ -56,7 +56,7 @@ func (m *Migration) scan(ctx context.Context) error {
 		return err
 	}
 	s := &scanner{Migration: m, dirty: map[dbKey]bool{}, woken: make(chan struct{}, 1)}
-	s.loader = &loader{dial: m.dialTarget, target: m.target, policy: m.policy(), filter: &m.Filter, stats: &m.stats, log: m.Log}
+	s.loader = &loader{dial: m.dialTarget, target: m.target, policy: m.policy(), filter: &m.Filter, stats: &m.stats, repeat: m.repeat, log: m.Log}
 	g, ctx := errgroup.WithContext(ctx)
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)

@@ -15,6 +15,8 @@ type server struct {
 	offset  int64 // of its replication stream
 	replica bool
 	keys    map[int]int64 // by database
+	input   int64         // bytes a second that it reads
+	ops     int64         // commands a second that it carries out
 }
 
 // inspect asks a server who it is.
@@ -37,6 +39,11 @@ func inspect(c *resp.Conn) (server, error) {
 			s.replica = value != "master"
 		case "master_repl_offset":
 			s.offset, _ = strconv.ParseInt(value, 10, 64)
+		case "instantaneous_input_kbps": // KiB, in spite of its name
+			rate, _ := strconv.ParseFloat(value, 64)
+			s.input = int64(rate * 1024)
+		case "instantaneous_ops_per_sec":
+			s.ops, _ = strconv.ParseInt(value, 10, 64)
 		default:
 			number, isDB := strings.CutPrefix(name, "db")
 			if db, err := strconv.Atoi(number); isDB && err == nil {

@@ -23,6 +23,7 @@ type Progress struct {
 	Skipped    int64         // keys the target had, left alone as asked
 	LagBytes   int64         // of the stream, received and not applied
 	Lag        time.Duration // age of the oldest command received and not applied
+	Offset     int64         // of the source's stream, up to which it is applied; 0 while nothing is followed
 	Full       int64         // full copies begun
 	Continued  int64         // times the stream was continued at an offset after a start
 	Attempts   int64         // attempts that failed and were repeated
@@ -84,6 +85,7 @@ func (m *Migration) Progress() Progress {
 		p.Phase = *phase
 	}
 	if at, done := m.received.Load(), m.applied.Load(); at != nil && done != nil {
+		p.Offset = done.Offset
 		if p.LagBytes = max(at.Offset-done.Offset, 0); p.LagBytes > 0 {
 			p.Lag = max(time.Since(time.Unix(0, s.oldestNs.Load())), 0)
 		}

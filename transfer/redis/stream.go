@@ -36,7 +36,7 @@ func (m *Migration) stream(ctx context.Context, at position) error {
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(drain, func() { kill(context.Cause(ctx)) }) })()
 
 	queue := make(chan *batch, batchesAhead)
-	p := &pipe{dial: m.dialTarget, resume: m.resume, accept: m.accept, queue: queue, log: m.Log}
+	p := &pipe{dial: m.dialTarget, resume: m.resume, accept: m.accept, repeat: m.repeat, queue: queue, log: m.Log}
 	g, work := errgroup.WithContext(hard)
 	defer context.AfterFunc(work, func() { stop(context.Cause(work)) })()
 	g.Go(func() error {
