@@ -8,6 +8,7 @@
 package blockdev
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -30,7 +31,10 @@ type Device struct {
 	info Info
 }
 
-// Open opens a device or an image file. The error wraps fs.ErrPermission when the rights do not suffice.
+// ErrKind says that a path names neither a block device nor a regular file.
+var ErrKind = errors.New("neither a block device nor a regular file")
+
+// Open opens a device or an image file. The error wraps fs.ErrPermission when the rights do not suffice, ErrKind when it is neither.
 func Open(path string) (*Device, error) {
 	f, err := open(path)
 	if err != nil {
@@ -53,6 +57,9 @@ func (d *Device) Size() int64 { return d.info.Size }
 
 // ReadAt reads as io.ReaderAt says, at any offset.
 func (d *Device) ReadAt(p []byte, off int64) (int, error) { return d.r.ReadAt(p, off) }
+
+// File returns the open file, for calls of one system. It is closed with the device.
+func (d *Device) File() *os.File { return d.file }
 
 // Close closes the device.
 func (d *Device) Close() error { return d.file.Close() }

@@ -1,14 +1,11 @@
 package blockdev
 
 import (
-	"errors"
 	"io"
 	"os"
 
 	"golang.org/x/sys/unix"
 )
-
-var errNotBlock = errors.New("neither a block device nor a regular file")
 
 // open never waits: a CD drive stays closed, a FIFO in the place of a device does not block.
 func open(path string) (*os.File, error) {
@@ -32,7 +29,7 @@ func describe(f *os.File) (Info, error) {
 		return Info{}, err
 	}
 	if st.Mode()&os.ModeDevice == 0 || st.Mode()&os.ModeCharDevice != 0 {
-		return Info{}, errNotBlock
+		return Info{}, ErrKind
 	}
 	size, err := f.Seek(0, io.SeekEnd)
 	if err != nil {

@@ -34,7 +34,7 @@ func TestNeverWaits(t *testing.T) {
 	fifo := filepath.Join(t.TempDir(), "fifo")
 	require.NoError(t, exec.Command("mkfifo", fifo).Run())
 	_, err := Open(fifo)
-	require.ErrorIs(t, err, errNotBlock)
+	require.ErrorIs(t, err, ErrKind)
 	_, err = Open("/dev/null")
-	require.ErrorIs(t, err, errNotBlock)
+	require.ErrorIs(t, err, ErrKind)
 }
