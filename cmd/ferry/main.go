@@ -98,6 +98,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		checkCommand(),
 		redisCommand(),
 		versionCommand(),
+		freezerCommand(),
 	)
 	root.SetArgs(args)
 	root.SetOut(stdout)
