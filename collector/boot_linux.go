@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/ferry-migrate/ferry/collector/inventory"
+	"github.com/ferry-migrate/ferry/internal/initramfs"
 )
 
 // virtioDrivers are what a kernel needs to start on a KVM target and reach its disk and network.
@@ -26,7 +27,7 @@ func collectBoot(r root, thorough bool) func(context.Context) (Fill, error) {
 			}
 		}
 		b.Loader, b.LoaderBIOS, b.LoaderUEFI = bootLoader(r)
-		b.Initramfs = initramfs(r, kernel)
+		b.Initramfs = initramfsOf(r, kernel)
 		b.Modules = r.exists("lib/modules/" + kernel)
 		b.Kernels = len(kernels(r))
 		b.Virtio = virtio(r, kernel)
@@ -70,8 +71,8 @@ func bootLoader(r root) (name string, bios, uefi bool) {
 	return name, bios, uefi
 }
 
-// initramfs finds the image of a kernel by the names that distributions give it.
-func initramfs(r root, kernel string) string {
+// initramfsOf finds the image of a kernel by the names that distributions give it.
+func initramfsOf(r root, kernel string) string {
 	for _, name := range []string{"initramfs-" + kernel + ".img", "initrd.img-" + kernel, "initrd-" + kernel, "initrd-" + kernel + ".img", "initramfs-linux.img"} {
 		if r.exists("boot/" + name) {
 			return "/boot/" + name
@@ -114,8 +115,9 @@ func moduleNames(r root, kernel, file string) map[string]bool {
 	lines, _ := r.lines(filepath.Join("lib/modules", kernel, file))
 	for _, line := range lines {
 		path, _, _ := strings.Cut(line, ":")
-		name, _, _ := strings.Cut(filepath.Base(path), ".ko")
-		out[strings.ReplaceAll(name, "-", "_")] = true
+		if name, ok := initramfs.Module(path); ok {
+			out[name] = true
+		}
 	}
 	return out
 }
