@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"strconv"
 	"strings"
@@ -177,8 +176,6 @@ func isFull(err error) bool {
 func isGone(err error) bool {
 	return errors.Is(err, unix.ENXIO) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ESHUTDOWN) || errors.Is(err, unix.EBADF)
 }
-
-func isShort(err error) bool { return errors.Is(err, io.ErrUnexpectedEOF) }
 
 func isReadOnly(err error) bool { return errors.Is(err, unix.EROFS) }
 

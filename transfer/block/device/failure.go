@@ -1,7 +1,9 @@
 package device
 
 import (
+	"errors"
 	"fmt"
+	"io"
 
 	"github.com/ferry-migrate/ferry/internal/fault"
 )
@@ -35,7 +37,7 @@ func sourceFailure(path string, off int64, err error) error {
 	switch {
 	case isGone(err):
 		return fault.Operator(CodeSourceGone, "attach the device again, then run again: what was copied is kept", err)
-	case isShort(err):
+	case errors.Is(err, io.ErrUnexpectedEOF):
 		return fault.Operator(CodeSourceChanged, "let nobody change the size of the source while it is copied, then run again",
 			fmt.Errorf("%s became shorter: %w", path, err))
 	}

@@ -9,7 +9,7 @@ type Piece struct {
 }
 
 func (p Piece) overlaps(o Piece) bool {
-	return p.Of == o.Of && p.Start < o.Start+o.Size && o.Start < p.Start+p.Size
+	return p.Of == o.Of && p.Start-o.Start < o.Size && o.Start-p.Start < p.Size
 }
 
 // Identity tells a device or an image from others, under whatever name it was opened. It may be sent to another machine.

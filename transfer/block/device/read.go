@@ -125,8 +125,8 @@ func (p *pipe) deliver(ctx context.Context, fn func(int64, []byte) error) (exten
 		}
 		p.free <- r
 	}
-	if err := ctx.Err(); err != nil {
-		return bad.List(), err
+	if ctx.Err() != nil {
+		return bad.List(), context.Cause(ctx)
 	}
 	for range cap(p.free) {
 		giveBuffer((<-p.free).buf)

@@ -69,9 +69,9 @@ func (p *pipe) try(ctx context.Context, r *run, off int64, length int) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	smallest := p.s.align
-	if p.s.sector > 0 {
-		smallest = min(smallest, p.s.sector)
+	smallest := p.s.sector
+	if smallest == 0 {
+		smallest = minimum
 	}
 	grain, ok := p.patience.grain(smallest)
 	switch {
@@ -94,9 +94,12 @@ func (p *pipe) try(ctx context.Context, r *run, off int64, length int) error {
 // addBad adds what of a piece belongs to the run. Pieces come in order.
 func (r *run) addBad(off int64, n int) {
 	start, end := max(off, r.off), min(off+int64(n), r.off+int64(r.n))
+	if start >= end {
+		return
+	}
 	if last := len(r.bad) - 1; last >= 0 && r.bad[last].End() == start {
 		r.bad[last].Size = end - r.bad[last].Start
-	} else if start < end {
-		r.bad = append(r.bad, extent.Extent{Start: start, Size: end - start})
+		return
 	}
+	r.bad = append(r.bad, extent.Extent{Start: start, Size: end - start})
 }

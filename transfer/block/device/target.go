@@ -58,8 +58,16 @@ func (t *Target) WriteAt(p []byte, off int64) (int, error) {
 	if err != nil {
 		return n, t.failure("write", off, err)
 	}
-	t.window.add(t.file, off, int64(n))
-	return n, nil
+	return n, t.wrote(off, int64(n))
+}
+
+// wrote hands what was written on to the disk. An error is one of earlier writes, and no Sync would tell it again.
+func (t *Target) wrote(off, n int64) error {
+	err := t.window.add(t.file, off, n)
+	if err == nil {
+		return nil
+	}
+	return t.lose(t.failure("write back", off, err))
 }
 
 // Zero makes n bytes at off read as zeroes, the cheapest way there is: a hole in an image, a command to a device, or zeroes written.
@@ -91,11 +99,15 @@ func (t *Target) Sync() error {
 		return *err
 	}
 	if err := t.file.Sync(); err != nil {
-		err = t.failure("sync", 0, err)
-		t.failed.CompareAndSwap(nil, &err)
-		return err
+		return t.lose(t.failure("sync", 0, err))
 	}
 	return nil
+}
+
+// lose makes every later Sync fail with err.
+func (t *Target) lose(err error) error {
+	t.failed.CompareAndSwap(nil, &err)
+	return err
 }
 
 // Close gives the target up. It does not sync.
