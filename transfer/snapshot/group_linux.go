@@ -120,7 +120,7 @@ func (g *Group) start() error {
 		defer close(g.exited)
 		_, _ = process.Wait()
 	}()
-	go g.listen()
+	go g.listen(g.conn)
 	return nil
 }
 
@@ -138,11 +138,11 @@ func (g *Group) welcome(n news, alive bool) error {
 }
 
 // listen takes in what the freezer says. Once it is gone, what it may have left frozen is thawed.
-func (g *Group) listen() {
+func (g *Group) listen(conn *net.UnixConn) {
 	defer close(g.news)
 	buf := make([]byte, packetBytes)
 	for {
-		k, err := g.conn.Read(buf)
+		k, err := conn.Read(buf)
 		var n news
 		if err != nil || k == 0 || json.Unmarshal(buf[:k], &n) != nil || n.FS < 0 || n.FS >= len(g.mounts) {
 			break
