@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/ferry-migrate/ferry/controller/iam"
 	"github.com/ferry-migrate/ferry/controller/store"
 	"github.com/ferry-migrate/ferry/reporter/smsapi"
 )
@@ -179,7 +178,7 @@ func (s *Server) updateTaskStatus(r *http.Request, body []byte) (any, error) {
 	if err := smsapi.Decode(body, &ask); err != nil {
 		return nil, err
 	}
-	if caller := callerOf(r.Context()); caller.Role == iam.Agent && ask.Operation != smsapi.OpOverSpeed {
+	if caller := callerOf(r.Context()); caller.IsAgent() && ask.Operation != smsapi.OpOverSpeed {
 		return nil, forbidden(caller, "UpdateTaskStatus")
 	}
 	return nil, s.changeTask(r, func(tx *store.Tx, t *store.Task) error {

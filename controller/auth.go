@@ -28,7 +28,7 @@ func (s *Server) allow(caller iam.Caller, route Route, r *http.Request) error {
 		return nil
 	case caller.Role == iam.Reader && route.Who&Users != 0 && route.Method == http.MethodGet && !slices.Contains(secretOperations, route.Name):
 		return nil
-	case caller.Role == iam.Agent && route.Who&Agents != 0:
+	case caller.IsAgent() && route.Who&Agents != 0, caller.Role == iam.Machine && route.Who&Machines != 0:
 		return s.ownsPath(caller, route, r)
 	}
 	return forbidden(caller, route.Name)
@@ -76,7 +76,7 @@ func ownsPath(tx *store.Tx, caller iam.Caller, r *http.Request) (bool, error) {
 // not its own. A source that somebody else than an agent registers has no owner: no agent may take it over by its id.
 func claim(ctx context.Context, tx *store.Tx, sourceID string) error {
 	caller := callerOf(ctx)
-	if caller.Role != iam.Agent {
+	if !caller.IsAgent() {
 		return nil
 	}
 	own, err := tx.OwnsSource(sourceID, caller.ID)

@@ -34,7 +34,7 @@ func (s *Server) operation(route Route) http.Handler {
 		w.Header().Set("X-Request-Id", id)
 		caller, answer, err := s.answerSafely(w, r, route)
 		if err != nil {
-			answer = s.refusal(err, id)
+			answer = s.refusal(err, id, route)
 		}
 		status := write(w, answer, route.Status)
 		took := time.Since(began)
@@ -112,8 +112,8 @@ type throttle struct{ wait time.Duration }
 
 func (t *throttle) Error() string { return "too many requests" }
 
-// refusal returns err as the API shows it.
-func (s *Server) refusal(err error, id string) reply {
+// refusal returns err as the API of a route shows it.
+func (s *Server) refusal(err error, id string, route Route) reply {
 	var e *smsapi.Error
 	var slow *throttle
 	header := http.Header{}
@@ -143,7 +143,7 @@ func (s *Server) refusal(err error, id string) reply {
 		s.metrics.refused.WithLabelValues("forbidden").Inc()
 	}
 	e.RequestID = id
-	return reply{status: e.Status, header: header, body: e}
+	return reply{status: e.Status, header: header, body: route.failure(*e)}
 }
 
 // write sends an answer and returns its status: success unless the answer says otherwise. A nil answer is an empty body.

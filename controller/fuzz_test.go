@@ -53,7 +53,7 @@ func FuzzOperations(f *testing.F) {
 			if !errors.As(err, &e) && !errors.As(err, &slow) && !iam.Refused(err) {
 				t.Fatalf("%s fails inside: %v", route.Name, err)
 			}
-			answer = s.refusal(err, "id")
+			answer = s.refusal(err, "id", route)
 		}
 		if status := write(httptest.NewRecorder(), answer, route.Status); status == http.StatusInternalServerError {
 			t.Fatalf("%s cannot be answered: %#v", route.Name, answer)

@@ -58,8 +58,9 @@ func (m *metrics) handler() http.Handler {
 type census struct{ db *store.DB }
 
 var (
-	tasksMetric   = prometheus.NewDesc("ferry_tasks", "Tasks by state.", []string{"state"}, nil)
-	sourcesMetric = prometheus.NewDesc("ferry_sources", "Registered sources by state, with a task or without.", []string{"state", "task"}, nil)
+	migrationsMetric = prometheus.NewDesc("ferry_migrations", "Migrations of Redis by status.", []string{"status"}, nil)
+	tasksMetric      = prometheus.NewDesc("ferry_tasks", "Tasks by state.", []string{"state"}, nil)
+	sourcesMetric    = prometheus.NewDesc("ferry_sources", "Registered sources by state, with a task or without.", []string{"state", "task"}, nil)
 )
 
 // Describe implements prometheus.Collector.
@@ -72,11 +73,14 @@ func (c *census) Describe(to chan<- *prometheus.Desc) {
 func (c *census) Collect(to chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), countTimeout)
 	defer cancel()
-	var tasks map[string]int
+	var tasks, migrations map[string]int
 	var sources []store.StateCount
 	err := c.db.View(ctx, func(tx *store.Tx) (err error) {
 		if tasks, err = tx.CountTasks(); err == nil {
 			sources, err = tx.CountSources()
+		}
+		if err == nil {
+			migrations, err = tx.CountMigrations()
 		}
 		return err
 	})
@@ -86,6 +90,9 @@ func (c *census) Collect(to chan<- prometheus.Metric) {
 	}
 	for state, n := range tasks {
 		to <- prometheus.MustNewConstMetric(tasksMetric, prometheus.GaugeValue, float64(n), state)
+	}
+	for status, n := range migrations {
+		to <- prometheus.MustNewConstMetric(migrationsMetric, prometheus.GaugeValue, float64(n), status)
 	}
 	for _, c := range sources {
 		to <- prometheus.MustNewConstMetric(sourcesMetric, prometheus.GaugeValue, float64(c.Count), string(c.State), strconv.FormatBool(c.WithTask))

@@ -19,28 +19,25 @@ type schema = map[string]any
 // same rules, so they cannot drift apart.
 func openAPI(routes []Route) ([]byte, error) {
 	types := smsapi.NewSchemas()
-	refusal := schema{"$ref": "#/components/responses/Refusal"}
-	failure := types.Answer(smsapi.Error{})
 	paths := map[string]schema{}
 	for _, route := range routes {
 		path := strings.TrimSuffix(route.Path, "{$}")
 		if paths[path] == nil {
 			paths[path] = schema{}
 		}
-		paths[path][strings.ToLower(route.Method)] = operationOf(route, types, refusal)
+		paths[path][strings.ToLower(route.Method)] = operationOf(route, types)
 	}
 	return json.Marshal(schema{
 		"openapi": "3.0.3",
 		"info": schema{
 			"title": "Ferry control plane", "version": "v3",
-			"description": "The Huawei Cloud SMS v3 API, as Ferry serves it, and the part of its identity service that clients need.",
+			"description": "The Huawei Cloud SMS v3 API and the migrations of its DCS v2 API, as Ferry serves them, and the part of its identity service that clients need.",
 			"license":     schema{"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"},
 		},
 		"servers": []schema{{"url": "/"}},
 		"paths":   paths,
 		"components": schema{
-			"schemas":   types.Named(),
-			"responses": schema{"Refusal": schema{"description": "Refused, or failed.", "content": content(failure)}},
+			"schemas": types.Named(),
 			"securitySchemes": schema{
 				"signature": schema{
 					"type": "apiKey", "in": "header", "name": "Authorization",
@@ -52,9 +49,10 @@ func openAPI(routes []Route) ([]byte, error) {
 	})
 }
 
-func operationOf(route Route, types *smsapi.Schemas, refusal schema) schema {
+func operationOf(route Route, types *smsapi.Schemas) schema {
 	status := cmp.Or(route.Status, http.StatusOK)
 	answer := schema{"description": "Done."}
+	refusal := schema{"description": "Refused, or failed.", "content": content(types.Answer(route.failure(smsapi.Error{})))}
 	if route.Response != nil {
 		answer["content"] = content(types.Answer(route.Response))
 	}
@@ -109,6 +107,9 @@ func callers(who Callers) (names []string) {
 	}
 	if who&Agents != 0 {
 		names = append(names, "agent")
+	}
+	if who&(Agents|Machines) != 0 {
+		names = append(names, "machine")
 	}
 	if who == Anyone {
 		names = []string{"anyone"}

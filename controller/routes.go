@@ -3,7 +3,9 @@ package controller
 import (
 	"net/http"
 	"slices"
+	"strings"
 
+	"github.com/ferry-migrate/ferry/reporter/dcsapi"
 	"github.com/ferry-migrate/ferry/reporter/smsapi"
 )
 
@@ -11,10 +13,11 @@ import (
 type Callers uint8
 
 // Who may call. Users are people and their programs, as their role allows. An agent may call what is about itself: the source
-// that the path names as {source_id} or {server_id}, or a task of its source, named {task_id}. The admin may call everything.
+// that the path names as {source_id} or {server_id}, or a task of its source, named {task_id}. A machine is an agent that may call what migrations of Redis need. The admin may call everything.
 const (
 	Users Callers = 1 << iota
 	Agents
+	Machines
 	Anyone Callers = 0
 )
 
@@ -37,6 +40,17 @@ type Route struct {
 	serve func(s *Server, r *http.Request, body []byte) (any, error)
 }
 
+// dcsPrefix begins the paths of the DCS API; the others are of the SMS API.
+const dcsPrefix = "/v2/"
+
+// failure returns the body of a refusal, as the API of the route has it.
+func (r Route) failure(e smsapi.Error) any {
+	if strings.HasPrefix(r.Path, dcsPrefix) {
+		return dcsapi.Refusal{Code: e.Code, Message: e.Message}
+	}
+	return e
+}
+
 // Largest bodies, bytes.
 const (
 	smallBody = 64 << 10
@@ -44,7 +58,7 @@ const (
 )
 
 // routes is the table. Each family has its own list, beside its handlers.
-var routes = slices.Concat(taskRoutes, identityRoutes, sourceRoutes, projectRoutes, templateRoutes, serviceRoutes, pollRoutes)
+var routes = slices.Concat(taskRoutes, identityRoutes, sourceRoutes, projectRoutes, templateRoutes, serviceRoutes, pollRoutes, migrationRoutes)
 
 // handler serves the table, and what is beside the API.
 func (s *Server) handler() http.Handler {

@@ -245,7 +245,7 @@ func (s *Server) forgetSources(r *http.Request, ids ...string) error {
 			for _, task := range tasks {
 				err = errors.Join(err, tx.DropTemplates(task))
 			}
-			if err := errors.Join(err, tx.DeleteSource(id)); err != nil {
+			if err := errors.Join(err, releaseMigrations(tx, id, s.now()), tx.DeleteSource(id)); err != nil {
 				return noSource(err, id)
 			}
 		}

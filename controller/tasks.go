@@ -6,7 +6,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/ferry-migrate/ferry/controller/iam"
 	"github.com/ferry-migrate/ferry/controller/store"
 	"github.com/ferry-migrate/ferry/reporter/smsapi"
 	"github.com/google/uuid"
@@ -162,7 +161,7 @@ func (s *Server) listTasks(r *http.Request, _ []byte) (any, error) {
 
 // ownerIn returns the user whose sources alone a caller may see; empty for one who may see all.
 func ownerIn(r *http.Request) string {
-	if caller := callerOf(r.Context()); caller.Role == iam.Agent {
+	if caller := callerOf(r.Context()); caller.IsAgent() {
 		return caller.ID
 	}
 	return ""

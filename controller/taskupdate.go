@@ -4,7 +4,6 @@ import (
 	"net/http"
 	"strconv"
 
-	"github.com/ferry-migrate/ferry/controller/iam"
 	"github.com/ferry-migrate/ferry/controller/store"
 	"github.com/ferry-migrate/ferry/reporter/smsapi"
 )
@@ -17,7 +16,7 @@ func (s *Server) updateTask(r *http.Request, body []byte) (any, error) {
 		return nil, err
 	}
 	err := s.changeTask(r, func(_ *store.Tx, t *store.Task) error {
-		if caller := callerOf(r.Context()); caller.Role == iam.Agent && u.VMTemplateID != nil && *u.VMTemplateID != t.Request.VMTemplateID {
+		if caller := callerOf(r.Context()); caller.IsAgent() && u.VMTemplateID != nil && *u.VMTemplateID != t.Request.VMTemplateID {
 			return forbidden(caller, "UpdateTask") // a template holds a password that the agents of its tasks may read
 		}
 		return update(t, u)

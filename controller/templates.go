@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"slices"
 
-	"github.com/ferry-migrate/ferry/controller/iam"
 	"github.com/ferry-migrate/ferry/controller/store"
 	"github.com/ferry-migrate/ferry/reporter/smsapi"
 	"github.com/google/uuid"
@@ -114,7 +113,7 @@ func (s *Server) visibleTemplate(ctx context.Context, id, operation string) (m s
 		if m, err = tx.Template(id); err != nil {
 			return noTemplate(err, id)
 		}
-		if caller.Role != iam.Agent {
+		if !caller.IsAgent() {
 			return nil
 		}
 		used, err := tx.UsesTemplate(id, caller.ID)

@@ -30,13 +30,14 @@ type Role string
 
 // The roles.
 const (
-	Admin  Role = "admin"  // everything
-	Reader Role = "reader" // look at everything but secrets
-	Agent  Role = "agent"  // register sources, and what an agent does with those it registered and their tasks
+	Admin   Role = "admin"   // everything
+	Reader  Role = "reader"  // look at everything but secrets
+	Agent   Role = "agent"   // register sources, and what an agent does with those it registered and their tasks
+	Machine Role = "machine" // what an agent may, and run migrations of Redis, whose passwords it is told
 )
 
 // Known reports whether r is one of the roles.
-func (r Role) Known() bool { return slices.Contains([]Role{Admin, Reader, Agent}, r) }
+func (r Role) Known() bool { return slices.Contains([]Role{Admin, Reader, Agent, Machine}, r) }
 
 // Domain and project that everything belongs to. There is one of each; clients of the service want to name them.
 const (
@@ -61,6 +62,9 @@ type Caller struct {
 	Role     Role
 	method   smsapi.AuthMethod
 }
+
+// IsAgent reports whether the caller is kept to the sources that it registered.
+func (c Caller) IsAgent() bool { return c.Role == Agent || c.Role == Machine }
 
 // Service checks proofs and keeps users. It is for concurrent use.
 type Service struct {

@@ -12,8 +12,8 @@
 //
 // # Adding a table
 //
-// Add schema/NNNN_name.sql: tasks take 0001 to 0099, sources 0100 to 0199, users, tokens and limits 0200 to 0299; a step that
-// was released is never edited. It is SQLite's STRICT dialect; [postgresWords] are what PostgreSQL gets instead. Columns are
+// Add schema/NNNN_name.sql: tasks take 0001 to 0099, sources 0100 to 0199, users, tokens and limits 0200 to 0299,
+// migrations of Redis 0300 to 0399; a step that was released is never edited. It is SQLite's STRICT dialect; [postgresWords] are what PostgreSQL gets instead. Columns are
 // INTEGER (also for truth, 0 or 1), REAL, TEXT or BLOB; times are Unix milliseconds as in the API, null until known; what nobody
 // filters by goes into one TEXT column as JSON. Then add methods of Tx in a file of their own: queries work on both databases, have
 // `?` for arguments and no other question mark, RETURNING for new keys and ON CONFLICT for upserts. Add what they promise to
