@@ -3,6 +3,7 @@ package source
 import (
 	"log/slog"
 	"sync/atomic"
+	"time"
 
 	"github.com/ferry-migrate/ferry/transfer"
 	"github.com/ferry-migrate/ferry/transfer/codec"
@@ -52,6 +53,13 @@ type Config struct {
 	Own         []string                 // further directories of Ferry's that are never copied
 	Remedy      func(kind string) string // of a kind of loss that the target reports; may be nil
 	MoreToCome  func() bool              // another pass will follow this one
+	View        *View                    // a snapshot to read in the place of Root; nil: Root itself. Set between passes
+}
+
+// View is a snapshot of the source. Its inodes are those of the source: where both lie on Btrfs, the subvolume is taken for the source's.
+type View struct {
+	Dir   string    // the tree that stands for Root
+	Taken time.Time // not later than the instant it holds
 }
 
 // Counters are the running totals of a Run. They may be read at any time.
@@ -101,6 +109,7 @@ type Result struct {
 	Differences int64
 	Differ      []string // the first of them, in words
 	Losses      []Loss
+	Notes       []string // sentences on what this copy can promise
 	Seconds     float64
 	TargetLabel string
 }

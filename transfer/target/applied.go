@@ -8,8 +8,8 @@ import (
 // maxAhead bounds how many frames may be applied beyond the first one missing.
 const maxAhead = 64 << 10
 
-// applied knows which operations frames were applied: all up to a number, and some beyond. Safe for concurrent use.
-type applied struct {
+// Applied knows which operations frames were applied: all up to a number, and some beyond. Safe for concurrent use.
+type Applied struct {
 	mu      sync.Mutex
 	prefix  uint64
 	beyond  map[uint64]struct{}
@@ -17,12 +17,13 @@ type applied struct {
 	changed chan struct{} // closed and replaced when prefix grows and somebody waits
 }
 
-func newApplied() *applied {
-	return &applied{beyond: map[uint64]struct{}{}, changed: make(chan struct{})}
+// NewApplied returns one that knows of no frame.
+func NewApplied() *Applied {
+	return &Applied{beyond: map[uint64]struct{}{}, changed: make(chan struct{})}
 }
 
-// await waits until all frames up to seq are applied.
-func (a *applied) await(ctx context.Context, seq uint64) error {
+// Await waits until all frames up to seq are applied.
+func (a *Applied) Await(ctx context.Context, seq uint64) error {
 	for {
 		a.mu.Lock()
 		if a.prefix >= seq {
@@ -47,8 +48,8 @@ func (a *applied) await(ctx context.Context, seq uint64) error {
 	}
 }
 
-// done records that the frame seq is applied.
-func (a *applied) done(seq uint64) error {
+// Done records that the frame seq is applied.
+func (a *Applied) Done(seq uint64) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if _, dup := a.beyond[seq]; dup || seq <= a.prefix {
@@ -76,8 +77,8 @@ func (a *applied) done(seq uint64) error {
 	return nil
 }
 
-// upTo returns the number up to which all frames are applied.
-func (a *applied) upTo() uint64 {
+// UpTo returns the number up to which all frames are applied.
+func (a *Applied) UpTo() uint64 {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.prefix

@@ -9,36 +9,36 @@ import (
 )
 
 func TestAppliedKnowsThePrefix(t *testing.T) {
-	a := newApplied()
+	a := NewApplied()
 	for _, seq := range []uint64{3, 2, 5} {
-		require.NoError(t, a.done(seq))
+		require.NoError(t, a.Done(seq))
 	}
-	require.Zero(t, a.upTo())
+	require.Zero(t, a.UpTo())
 	waited := make(chan error, 1)
-	go func() { waited <- a.await(context.Background(), 3) }()
-	require.NoError(t, a.done(1))
+	go func() { waited <- a.Await(context.Background(), 3) }()
+	require.NoError(t, a.Done(1))
 	require.NoError(t, <-waited)
-	require.Equal(t, uint64(3), a.upTo())
-	require.NoError(t, a.done(4))
-	require.Equal(t, uint64(5), a.upTo())
+	require.Equal(t, uint64(3), a.UpTo())
+	require.NoError(t, a.Done(4))
+	require.Equal(t, uint64(5), a.UpTo())
 }
 
 func TestAppliedRefusesWhatNoSourceSends(t *testing.T) {
-	a := newApplied()
-	require.NoError(t, a.done(1))
-	require.ErrorIs(t, a.done(1), ErrProtocol)
-	require.NoError(t, a.done(7))
-	require.ErrorIs(t, a.done(7), ErrProtocol)
+	a := NewApplied()
+	require.NoError(t, a.Done(1))
+	require.ErrorIs(t, a.Done(1), ErrProtocol)
+	require.NoError(t, a.Done(7))
+	require.ErrorIs(t, a.Done(7), ErrProtocol)
 	for seq := uint64(8); len(a.beyond) < maxAhead; seq++ {
-		require.NoError(t, a.done(seq))
+		require.NoError(t, a.Done(seq))
 	}
-	require.ErrorIs(t, a.done(1<<40), ErrProtocol)
+	require.ErrorIs(t, a.Done(1<<40), ErrProtocol)
 }
 
 func TestAwaitEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	require.ErrorIs(t, newApplied().await(ctx, 1), context.Canceled)
+	require.ErrorIs(t, NewApplied().Await(ctx, 1), context.Canceled)
 }
 
 func TestRestBetweenCommits(t *testing.T) {

@@ -78,7 +78,7 @@ func (r *Receiver) session(ctx context.Context, in *wire.Incoming, g file.Greeti
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	s := &session{in: in, receiver: r, log: log, greeting: g, cancel: cancel, ended: make(chan struct{}), applied: newApplied()}
+	s := &session{in: in, receiver: r, log: log, greeting: g, cancel: cancel, ended: make(chan struct{}), applied: NewApplied()}
 	defer close(s.ended)
 	if err := r.enter(ctx, path, s); err != nil {
 		return errors.Join(err, in.Refuse(err))

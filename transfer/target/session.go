@@ -29,7 +29,7 @@ type session struct {
 	tree    *Tree
 	record  *record
 	width   *Width
-	applied *applied
+	applied *Applied
 	flushes chan uint64 // wanted to be durable
 	commits chan file.Commit
 	lists   chan file.List
@@ -226,7 +226,7 @@ func (s *session) stream(ctx context.Context, c *wire.Conn, index int) error {
 			return err
 		}
 		decoded = scratch
-		if err := s.applied.await(ctx, h.After); err != nil {
+		if err := s.applied.Await(ctx, h.After); err != nil {
 			return err
 		}
 		if err := s.width.Acquire(ctx); err != nil {
@@ -238,7 +238,7 @@ func (s *session) stream(ctx context.Context, c *wire.Conn, index int) error {
 			return err
 		}
 		crashpoint.Hit("target.applied")
-		if err := s.applied.done(h.Seq); err != nil {
+		if err := s.applied.Done(h.Seq); err != nil {
 			return err
 		}
 	}
@@ -259,12 +259,12 @@ func (s *session) commit(ctx context.Context) error {
 			return context.Cause(ctx)
 		case <-next.C:
 			began := time.Now()
-			if seq := s.applied.upTo(); seq > s.record.Seq {
+			if seq := s.applied.UpTo(); seq > s.record.Seq {
 				err = s.durable(seq)
 			}
 			next.Reset(rest(every, time.Since(began)))
 		case seq := <-s.flushes:
-			if err = s.applied.await(ctx, seq); err == nil {
+			if err = s.applied.Await(ctx, seq); err == nil {
 				err = s.durable(seq)
 			}
 		case v := <-s.lists:
@@ -298,7 +298,7 @@ func (s *session) durable(seq uint64) error {
 		}
 		return nil
 	}
-	seq = max(seq, s.applied.upTo())
+	seq = max(seq, s.applied.UpTo())
 	if seq > s.record.Seq {
 		if err := s.tree.Sync(); err != nil {
 			return err
@@ -318,7 +318,7 @@ func (s *session) finish(ctx context.Context, v file.Commit) error {
 	if v.Pass != s.record.Pass || s.ro {
 		return protocolError("commit of another pass")
 	}
-	if err := s.applied.await(ctx, v.Seq); err != nil {
+	if err := s.applied.Await(ctx, v.Seq); err != nil {
 		return err
 	}
 	if err := s.tree.EndPass(); err != nil {

@@ -1,0 +1,110 @@
+package block
+
+import (
+	"context"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/ferry-migrate/ferry/transfer/chunk"
+	"github.com/ferry-migrate/ferry/transfer/codec"
+)
+
+// sent numbers the frames of a session and remembers what the writes among them bring until they are acknowledged.
+type sent struct {
+	mu    sync.Mutex
+	last  uint64
+	queue []brought
+}
+
+// brought is what one frame brings.
+type brought struct {
+	seq     uint64
+	check   bool // nothing, but its chunks are known if the target finds no difference
+	chunks  []int64
+	digests []chunk.Digest
+}
+
+// maxSent is how many frames may be on their way: those of a job each.
+const maxSent = 4096
+
+// number returns the number of the next frame; j is the job that it is of, nil for one that brings nothing to remember. It waits while
+// too many are on their way.
+func (s *sent) number(op byte, j *job, session *session) (uint64, error) {
+	s.mu.Lock()
+	for len(s.queue) >= maxSent {
+		first := s.queue[0].seq
+		s.mu.Unlock()
+		if err := session.await(func() bool { return session.ack >= first }); err != nil {
+			return 0, err
+		}
+		s.mu.Lock()
+	}
+	defer s.mu.Unlock()
+	s.last++
+	if j == nil {
+		return s.last, nil
+	}
+	b := brought{seq: s.last, check: op == opCheck}
+	for i, c := range j.chunks {
+		if j.send[i] {
+			b.chunks = append(b.chunks, c)
+			b.digests = append(b.digests, j.found[i])
+		}
+	}
+	s.queue = append(s.queue, b)
+	return s.last, nil
+}
+
+// upTo returns the number of the last frame.
+func (s *sent) upTo() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.last
+}
+
+// take returns what the frames up to seq brought, and forgets them.
+func (s *sent) take(seq uint64) []brought {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := 0
+	for n < len(s.queue) && s.queue[n].seq <= seq {
+		n++
+	}
+	out := s.queue[:n:n]
+	s.queue = s.queue[n:]
+	return out
+}
+
+// effort measures what all workers of a pass spend, for the chooser of the strength.
+type effort struct {
+	chooser *codec.Chooser
+	senders int
+	raw     atomic.Int64 // bytes
+	wire    atomic.Int64
+	blocked atomic.Int64 // nanoseconds in writes
+	packing atomic.Int64
+}
+
+// effortPeriod is how often the chooser looks.
+const effortPeriod = 250 * time.Millisecond
+
+// observe feeds the chooser until ctx is done.
+func (e *effort) observe(ctx context.Context) {
+	tick := time.NewTicker(effortPeriod)
+	defer tick.Stop()
+	last := time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			e.chooser.Observe(codec.Sample{
+				Period: now.Sub(last), Raw: e.raw.Swap(0), Wire: e.wire.Swap(0), Blocked: time.Duration(e.blocked.Swap(0)),
+				Compress: time.Duration(e.packing.Swap(0)), Senders: e.senders, CPUs: runtime.GOMAXPROCS(0),
+			})
+			last = now
+		}
+	}
+}
