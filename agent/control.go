@@ -19,7 +19,8 @@ import (
 	"github.com/ferry-migrate/ferry/reporter/report"
 )
 
-// Local control: HTTP with JSON over a Unix socket in the state directory, for the owner only.
+// Local control: HTTP with JSON over a Unix socket in the state directory (elsewhere a port of the loopback: control_other.go), for the
+// owner only.
 //
 //	GET  /status      a report.Report
 //	POST /limit       {"limit":"25MiB"}

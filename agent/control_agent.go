@@ -3,9 +3,13 @@ package agent
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
+	"os"
+	"strings"
+	"time"
 
 	"github.com/ferry-migrate/ferry/internal/fault"
 	"github.com/ferry-migrate/ferry/reporter/report"
@@ -25,9 +29,41 @@ type AgentStatus struct {
 	Source  string         `json:"source"`            // id at the service; empty until registered
 	Deleted bool           `json:"deleted,omitempty"` // the source was deleted at the service
 	Trouble string         `json:"trouble,omitempty"` // why the service could not be asked last time
+	Contact time.Time      `json:"contact,omitzero"`  // when it last could
+	PID     int            `json:"pid"`
 	Paused  bool           `json:"paused"`
 	Queue   []string       `json:"queue"`          // tasks, the one that runs first
 	Task    *report.Report `json:"task,omitempty"` // that runs
+}
+
+// patience is how long an agent is healthy although its service does not answer: a service restarts, a network is repaired.
+const patience = 2 * time.Minute
+
+// Health returns nil if the agent does its work, and an error that says why not: at a moment of the status, which is now.
+func (s *AgentStatus) Health(now time.Time) error {
+	switch {
+	case s.Deleted:
+		return fault.Operator("FERRY-SOURCE-DELETED", "start the agent anew to register this server again", errors.New("this source was deleted at the service"))
+	case s.Trouble != "" && now.Sub(s.Contact) > patience:
+		return fault.Operator("FERRY-NO-CONTACT", "see what ferry agent status and the log say about the service",
+			fmt.Errorf("the service cannot be reached: %s", s.Trouble))
+	}
+	return nil
+}
+
+// Line says what the agent is doing in one line, for a service manager.
+func (s *AgentStatus) Line() string {
+	switch {
+	case s.Task != nil:
+		return fmt.Sprintf("task %s: %s %d %%", s.Task.Task, s.Task.Subtask, s.Task.Percent)
+	case s.Paused:
+		return "paused"
+	case s.Trouble != "":
+		return "the service cannot be reached: " + strings.ReplaceAll(s.Trouble, "\n", " ")
+	case s.Source == "":
+		return "not registered yet"
+	}
+	return "waiting for commands"
 }
 
 func agentRoutes(mux *http.ServeMux, c AgentControls) {
@@ -75,7 +111,7 @@ func (d *Daemon) Agent() AgentStatus {
 	file, _ := d.queue.state()
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	s := AgentStatus{Source: d.id, Deleted: d.gone, Trouble: d.trouble, Paused: file.Paused, Queue: []string{}}
+	s := AgentStatus{Source: d.id, Deleted: d.gone, Trouble: d.trouble, Contact: d.contact, PID: os.Getpid(), Paused: file.Paused, Queue: []string{}}
 	for _, o := range file.Orders {
 		s.Queue = append(s.Queue, o.Task)
 	}

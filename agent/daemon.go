@@ -5,12 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"sync"
 	"time"
 
-	"github.com/ferry-migrate/ferry/internal/durable"
 	"github.com/ferry-migrate/ferry/internal/fault"
 	"github.com/ferry-migrate/ferry/reporter"
 	"github.com/ferry-migrate/ferry/reporter/report"
@@ -96,9 +94,10 @@ type Daemon struct {
 	queue   *queue
 
 	mu      sync.Mutex
-	id      string // of the source; empty until it is registered
-	gone    bool   // the source was deleted at the service
-	trouble string // why the service could not be asked last time
+	id      string    // of the source; empty until it is registered
+	gone    bool      // the source was deleted at the service
+	trouble string    // why the service could not be asked last time
+	contact time.Time // when it last could
 	current *running
 
 	priority int // of this process; the worker's
@@ -297,12 +296,4 @@ func (m mindful) Deliver(ctx context.Context, msg reporter.Message) error {
 		m.d.cancel(msg.Task, errDeleted)
 	}
 	return err
-}
-
-// lockName is the file whose lock says that a process works with a state directory.
-const lockName = "lock"
-
-// LockState keeps every other ferry out of a state directory until the file is closed.
-func LockState(dir string) (*os.File, error) {
-	return durable.Lock(filepath.Join(dir, lockName))
 }

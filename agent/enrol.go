@@ -193,6 +193,7 @@ func (d *Daemon) note(err error) {
 	}
 	if err == nil {
 		d.gone = false
+		d.contact = time.Now()
 	}
 }
 

@@ -48,6 +48,9 @@ type Config struct {
 	Rate    ratelimit.Schedule
 	RateSet bool
 	Verify  string // none, quick or full
+
+	CPUWeight, IOWeight int   // of the service under systemd, 1 to 10000; 0 for its default
+	MemoryMax           int64 // bytes that systemd lets the service have; 0 for no limit
 }
 
 // A setting is one value on its way into a Config.

@@ -91,18 +91,21 @@ var keys = []key{
 		c.CPU, err = number(v, 0, 100)
 		return err
 	}},
-	{"limits.memory", "0", "memory to stay within, about, such as 512MiB; 0 for no limit", func(c *Config, v string) (err error) {
-		c.Memory, err = ratelimit.ParseRate(v)
-		if err != nil || strings.HasSuffix(strings.ToLower(v), "bit") || c.Memory != 0 && c.Memory < 64<<20 {
-			return errors.New("give at least 64MiB, such as 512MiB or 2GiB")
-		}
-		return nil
-	}},
+	{"limits.memory", "0", "memory to stay within, about, such as 512MiB; 0 for no limit", memory(func(c *Config) *int64 { return &c.Memory })},
 	{"limits.rate", "", "rate on the wire for tasks that have no limit of their own: 200Mbit, 25MiB, or windows as in `ferry migrate --limit`", func(c *Config, v string) (err error) {
 		c.Rate, err = ratelimit.ParseLimit(v)
 		c.RateSet = err == nil
 		return err
 	}},
+	{"service.cpu_weight", "0", "CPUWeight of the service under systemd, 1 to 10000 beside 100 of others; 0 for its default. `ferry agent install` writes these three down", func(c *Config, v string) (err error) {
+		c.CPUWeight, err = number(v, 0, 10000)
+		return err
+	}},
+	{"service.io_weight", "0", "IOWeight, the same for disks", func(c *Config, v string) (err error) {
+		c.IOWeight, err = number(v, 0, 10000)
+		return err
+	}},
+	{"service.memory_max", "0", "MemoryMax: what the service may have at most, beyond which the kernel ends it; well above limits.memory", memory(func(c *Config) *int64 { return &c.MemoryMax })},
 }
 
 func isKey(name string) bool {
@@ -139,6 +142,16 @@ func oneOf(field func(*Config) *string, values ...string) func(*Config, string) 
 		*field(c) = v
 		if !slices.Contains(values, v) {
 			return fmt.Errorf("give %s", strings.Join(values, ", "))
+		}
+		return nil
+	}
+}
+
+func memory(field func(*Config) *int64) func(*Config, string) error {
+	return func(c *Config, v string) (err error) {
+		*field(c), err = ratelimit.ParseRate(v)
+		if err != nil || strings.HasSuffix(strings.ToLower(v), "bit") || *field(c) != 0 && *field(c) < 64<<20 {
+			return errors.New("give at least 64MiB, such as 512MiB or 2GiB")
 		}
 		return nil
 	}

@@ -5,10 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"runtime"
 	"time"
 
@@ -16,6 +14,7 @@ import (
 
 	"github.com/ferry-migrate/ferry/agent"
 	"github.com/ferry-migrate/ferry/agent/config"
+	"github.com/ferry-migrate/ferry/agent/service"
 	"github.com/ferry-migrate/ferry/collector"
 	"github.com/ferry-migrate/ferry/internal/fault"
 	"github.com/ferry-migrate/ferry/reporter"
@@ -23,13 +22,10 @@ import (
 	"github.com/ferry-migrate/ferry/transfer/target"
 )
 
-// defaultConfig is read when it exists and nobody names another file.
-const defaultConfig = "/etc/ferry/agent.yaml"
-
 // agentFlags are those of ferry agent. Secrets are never among them.
 type agentFlags struct {
 	config, state, endpoint, region string
-	check, debug, json              bool
+	check, debug, service           bool
 }
 
 // agentCommand runs the daemon of a source server and talks to it.
@@ -37,11 +33,11 @@ func agentCommand() *cobra.Command {
 	f := &agentFlags{}
 	cmd := &cobra.Command{Use: "agent", Short: "Run the agent of a source server, or talk to the one that runs", Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			return usagef("say which: ferry agent run, status, pause, resume or log-level")
+			return usagef("say which: ferry agent run, status, install, uninstall, start, stop, restart, pause, resume or log-level")
 		},
 	}
 	fl := cmd.PersistentFlags()
-	fl.StringVar(&f.config, "config", "", "configuration file (default "+defaultConfig+", if it exists)")
+	fl.StringVar(&f.config, "config", "", "configuration file (default "+defaultConfig()+", if it exists)")
 	fl.StringVar(&f.state, "state", "", "state directory, above the configuration")
 	run := &cobra.Command{
 		Use: "run", Short: "Register this server, wait for commands and carry them out, until stopped", Args: cobra.NoArgs,
@@ -54,14 +50,10 @@ func agentCommand() *cobra.Command {
 	run.Flags().StringVar(&f.region, "region", "", "region of the vendor's service, above the configuration")
 	run.Flags().BoolVar(&f.check, "check", false, "check configuration and credentials, say what is wrong, and end")
 	run.Flags().BoolVar(&f.debug, "debug", false, "log everything")
-	status := &cobra.Command{
-		Use: "status", Short: "Say what the agent on this machine is doing", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return f.with(func(c *agent.ControlClient) error { return f.status(cmd.Context(), c, cmd.OutOrStdout()) })
-		},
-	}
-	status.Flags().BoolVar(&f.json, "json", false, "print JSON")
-	cmd.AddCommand(run, status,
+	run.Flags().BoolVar(&f.service, "service", false, "a service manager starts it: tell it and log there")
+	cmd.AddCommand(run, f.statusCommand())
+	cmd.AddCommand(f.serviceCommands()...)
+	cmd.AddCommand(
 		&cobra.Command{Use: "pause", Short: "Stop the task that runs, and run nothing until resumed", Args: cobra.NoArgs,
 			RunE: func(cmd *cobra.Command, _ []string) error {
 				return f.with(func(c *agent.ControlClient) error { return c.Pause(cmd.Context()) })
@@ -80,8 +72,8 @@ func agentCommand() *cobra.Command {
 // load reads the configuration.
 func (f *agentFlags) load() (*config.Config, error) {
 	path := f.config
-	if _, err := os.Stat(defaultConfig); path == "" && err == nil {
-		path = defaultConfig
+	if _, err := os.Stat(defaultConfig()); path == "" && err == nil {
+		path = defaultConfig()
 	}
 	flags := map[string]string{}
 	for key, value := range map[string]string{"state": f.state, "endpoint": f.endpoint, "region": f.region} {
@@ -96,17 +88,53 @@ func (f *agentFlags) load() (*config.Config, error) {
 	return c, withExit(exitUsage, err)
 }
 
+// run runs the agent, or checks what it would run with.
 func (f *agentFlags) run(cmd *cobra.Command) error {
+	work := func(ctx context.Context, ready func(func() string)) error {
+		level := &slog.LevelVar{}
+		own := slog.Handler(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: level}))
+		if f.service {
+			own = service.LogHandler(level)
+		}
+		err := f.work(ctx, own, level, ready)
+		if f.service && err != nil { // nobody reads what the command says at its end
+			slog.New(own).Error("the agent ended", "error", err, "code", fault.CodeOf(err), "remedy", fault.RemedyOf(err))
+		}
+		return err
+	}
+	switch {
+	case f.check:
+		c, _, err := f.loadAll()
+		if err == nil {
+			_, err = agent.CheckState(c.State)
+		}
+		if err == nil {
+			fmt.Fprintln(cmd.OutOrStdout(), "the configuration is good")
+		}
+		return err
+	case f.service:
+		return service.Run(cmd.Context(), work)
+	}
+	return work(cmd.Context(), func(func() string) {})
+}
+
+// loadAll reads the configuration and the secrets it names.
+func (f *agentFlags) loadAll() (*config.Config, reporter.Options, error) {
 	c, err := f.load()
+	if err != nil {
+		return nil, reporter.Options{}, err
+	}
+	options, err := c.Options(os.Getenv)
+	return c, options, withExit(exitUsage, err)
+}
+
+// work is the agent's, with a log of its own beside the file.
+func (f *agentFlags) work(ctx context.Context, own slog.Handler, level *slog.LevelVar, ready func(func() string)) error {
+	c, options, err := f.loadAll()
 	if err != nil {
 		return err
 	}
-	options, err := c.Options(os.Getenv)
-	if err != nil {
-		return withExit(exitUsage, err)
-	}
-	if f.check {
-		_, err := fmt.Fprintln(cmd.OutOrStdout(), "the configuration is good")
+	if err := level.UnmarshalText([]byte(c.LogLevel)); err != nil {
 		return err
 	}
 	if _, err := makeStateDir(c.State); err != nil {
@@ -117,16 +145,18 @@ func (f *agentFlags) run(cmd *cobra.Command) error {
 		return fault.Operator("FERRY-LOGS", "name a writable directory with logs", err)
 	}
 	defer file.Close() //nolint:errcheck // each record is written at once
-	level := &slog.LevelVar{}
-	if err := level.UnmarshalText([]byte(c.LogLevel)); err != nil {
-		return err
+	log := slog.New(slog.NewMultiHandler(own, slog.NewTextHandler(file, &slog.HandlerOptions{Level: level})))
+	if f.service {
+		if err := errors.Join(service.Protect(c.State), service.Protect(c.Logs), service.Settle()); err != nil {
+			log.Warn("the service is not all it should be", "error", err)
+		}
 	}
-	log := slog.New(slog.NewTextHandler(io.MultiWriter(cmd.ErrOrStderr(), file), &slog.HandlerOptions{Level: level}))
-	return f.serve(cmd.Context(), c, options, log, level)
+	return f.serve(ctx, c, options, log, level, ready)
 }
 
 // serve runs the daemon with all it needs.
-func (f *agentFlags) serve(ctx context.Context, c *config.Config, options reporter.Options, log *slog.Logger, level *slog.LevelVar) error {
+func (f *agentFlags) serve(ctx context.Context, c *config.Config, options reporter.Options, log *slog.Logger, level *slog.LevelVar,
+	ready func(func() string)) error {
 	lock, err := agent.LockState(c.State)
 	if err != nil {
 		return err
@@ -167,6 +197,7 @@ func (f *agentFlags) serve(ctx context.Context, c *config.Config, options report
 	} else {
 		defer control.Close()
 	}
+	ready(func() string { s := daemon.Agent(); return s.Line() })
 	log.Info("the agent runs", "version", versionLine(), "service", c.Endpoint, "state", c.State)
 	return daemon.Run(ctx)
 }
@@ -182,54 +213,4 @@ func measureWay(ctx context.Context, s *agent.Session, t *agent.Task) (smsapi.Ne
 		return smsapi.NetworkCheck{}, err
 	}
 	return agent.NetworkCheck(collector.Measure(ctx, address, path, nil)), ctx.Err()
-}
-
-// with calls do with a client of the agent that runs on this machine.
-func (f *agentFlags) with(do func(*agent.ControlClient) error) error {
-	dir := f.state
-	if dir == "" {
-		c, err := f.load()
-		var file *fault.Error
-		switch {
-		case err == nil:
-			dir = c.State
-		case errors.As(err, &file) && f.config != "":
-			return err
-		}
-	}
-	dir, err := stateDir(dir)
-	if err != nil {
-		return err
-	}
-	return do(agent.DialControl(filepath.Clean(dir)))
-}
-
-// status prints what an agent is doing.
-func (f *agentFlags) status(ctx context.Context, c *agent.ControlClient, out io.Writer) error {
-	s, err := c.Agent(ctx)
-	if err != nil {
-		return err
-	}
-	if f.json {
-		return printJSON(out, s)
-	}
-	fmt.Fprintf(out, "source:  %s\n", cmp.Or(s.Source, "not registered yet"))
-	if s.Deleted {
-		fmt.Fprintln(out, "         deleted at the service; start the agent anew to register it again")
-	}
-	if s.Trouble != "" {
-		fmt.Fprintf(out, "service: %s\n", s.Trouble)
-	}
-	if s.Paused {
-		fmt.Fprintln(out, "paused:  ferry agent resume lets it go on")
-	}
-	if s.Task == nil {
-		fmt.Fprintf(out, "task:    none runs, %d wait\n", len(s.Queue))
-		return nil
-	}
-	fmt.Fprintf(out, "task:    %s, %s %d %%, %.1f Mbit/s, %d wait\n", s.Task.Task, s.Task.Subtask, s.Task.Percent, smsapi.Mbps(s.Task.Rate), len(s.Queue)-1)
-	if s.Task.Error != "" {
-		fmt.Fprintf(out, "         last attempt: %s\n", s.Task.Error)
-	}
-	return nil
 }

@@ -7,6 +7,9 @@ import (
 	"path/filepath"
 )
 
+// defaultConfig is the configuration of an agent, read when it exists and nobody names another file.
+func defaultConfig() string { return "/etc/ferry/agent.yaml" }
+
 // defaultState is /var/lib/ferry for root, else the user's state directory (XDG).
 func defaultState() (string, error) {
 	if os.Geteuid() == 0 {

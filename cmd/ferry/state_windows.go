@@ -6,6 +6,15 @@ import (
 	"path/filepath"
 )
 
+// defaultConfig is the configuration of an agent, read when it exists and nobody names another file.
+func defaultConfig() string {
+	dir, err := defaultState()
+	if err != nil {
+		dir = `C:\ProgramData\Ferry`
+	}
+	return filepath.Join(dir, "agent.yaml")
+}
+
 // defaultState is %ProgramData%\Ferry.
 func defaultState() (string, error) {
 	data := os.Getenv("ProgramData")
