@@ -1,3 +1,39 @@
+// Package track says what was written to a block device since the last pass, without a kernel module.
+//
+// # How it works
+//
+// Two small eBPF programs sit on the kernel's block tracepoints, one where a write begins (block_rq_issue, or block_bio_queue for
+// devices without a request queue: device-mapper, md, zram, brd), one where it ends (block_rq_complete, block_bio_complete). Both
+// set one byte per 64 KiB of the device in an array that this process has mapped. The kernel marks as the write happens: there is
+// no queue of events that could overflow. They are raw tracepoints with the kernel's own type information (BTF): the classic ones
+// are skipped while any other tracing program runs on that CPU. There is no compiler: program_linux.go writes the instructions,
+// with offsets that BTF tells (shape_linux.go). Array, programs and links are pinned in bpffs, so that the kernel goes on marking
+// while the agent is restarted (pins_linux.go).
+//
+// Whatever is not a read or a pure flush counts: writes, write-zeroes, discards, also through partitions, filesystems and
+// device-mapper volumes that lie on the disk.
+//
+// # Why a write in flight is not lost
+//
+// A write marks when it is issued and when it completes, with plain stores. Take makes the marks it sees durable in the pending
+// set, then clears each by compare-and-swap, then its caller reads the device. A write that completed before the read is read. One that
+// completes later marks again at completion, before its writer is told: the next Take has it. A store and a compare-and-swap of
+// the same word happen one after the other, so a mark set while Take runs is either seen by it or left for the next. Beyond that
+// the engine reads what one pass read again in the next.
+//
+// # When it does not know
+//
+// Nothing is assumed. ErrLost comes when the kernel says that it skipped a program (recursion misses); when a write was seen to begin and
+// not to end, found once the device is idle, or when its place is taken by another; when a request is of an operation whose reach
+// the programs cannot tell (zone resets, passthrough writes); when the device changed (size, start, disk sequence); after a reboot;
+// and when pins or the pending set are missing or not those that were left. The pending set is then the whole device until it is
+// acknowledged, so a crash in the middle of the rescan loses nothing either.
+//
+// # What it does not see
+//
+// Writes that pass no block layer of this machine: DAX (refused), another host on a shared disk, an image file written beside its
+// loop device, a PCI device handed to a guest. Where eBPF is missing (kernels before 5.7 or without BTF, no rights) Open says so with
+// ErrUnavailable and the caller compares digests.
 package track
 
 import (
@@ -7,14 +43,18 @@ import (
 	"github.com/ferry-migrate/ferry/transfer/extent"
 )
 
-// ErrLost says that writes may have gone unseen since the last Take. What changed is then found by digest.
+// ErrLost says that writes may have gone unseen since the last Take. What changed is then found by digest. The message says why.
 var ErrLost = errors.New("writes to the source may have gone unseen")
+
+// ErrUnavailable says that this kernel or this device cannot be tracked, or that the rights do not suffice. The message says why.
+var ErrUnavailable = errors.New("the kernel cannot tell what is written")
 
 // Tracker knows what was written to one device since it began to watch. Its methods may be called from one goroutine at a time.
 type Tracker interface {
 	// Take returns what was written since the last Take, and what earlier Takes returned and Acknowledge did not release. All of
 	// it is durable in the tracker's pending set before a mark in the kernel is cleared. The list is sorted, disjoint and inside
-	// the device. ErrLost means that the list is not complete.
+	// the device. ErrLost means that the marks do not tell all: the list is then the whole device, and stays so until Acknowledge
+	// releases it, while later writes are tracked again.
 	Take(ctx context.Context) (extent.List, error)
 	// Peek returns what Take would, clears nothing and touches no file: it may be called while filesystems are frozen.
 	Peek(ctx context.Context) (extent.List, error)
