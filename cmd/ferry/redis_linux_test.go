@@ -1,18 +1,17 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/ferry-migrate/ferry/e2e/redis"
 	"github.com/ferry-migrate/ferry/internal/fault"
 	"github.com/ferry-migrate/ferry/transfer/redis/resp"
 )
@@ -20,30 +19,8 @@ import (
 // redisServer starts a redis-server of its own and returns its URL and a connection to it.
 func redisServer(t *testing.T) (string, *resp.Conn) {
 	t.Helper()
-	if _, err := exec.LookPath("redis-server"); err != nil {
-		t.Skip("redis-server is not installed")
-	}
-	dir, err := os.MkdirTemp("", "fr")
-	require.NoError(t, err)
-	socket := filepath.Join(dir, "s")
-	cmd := exec.Command("redis-server", "--port", "0", "--unixsocket", socket, "--dir", dir, "--save", "", "--repl-diskless-sync-delay", "0")
-	out, err := cmd.StdoutPipe()
-	require.NoError(t, err)
-	require.NoError(t, cmd.Start())
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-		require.NoError(t, os.RemoveAll(dir))
-	})
-	for lines := bufio.NewScanner(out); lines.Scan(); {
-		if strings.Contains(lines.Text(), "eady to accept connections") {
-			break
-		}
-	}
-	c, err := resp.Dial(context.Background(), resp.Endpoint{Network: "unix", Addrs: []string{socket}}, resp.Options{})
-	require.NoError(t, err)
-	t.Cleanup(c.Close)
-	return "unix://" + socket, c
+	s := redis.Start(t)
+	return "unix://" + s.Socket, s.Dial()
 }
 
 // TestRedis migrates, compares and imports by command line.
