@@ -100,19 +100,11 @@ func (w *worker) readPiece(ctx context.Context, e extent.Extent, b []byte) error
 	}
 	for _, d := range data {
 		part := b[d.Start-e.Start:][:d.Size]
-		n, err := w.p.src.ReadAt(part, d.Start)
-		w.p.count.read.Add(int64(n))
-		if err == nil || n == len(part) {
-			continue
-		}
-		clear(part)
-		bad, err := w.p.src.Read(ctx, extent.List{d}, device.ReadOptions{Depth: 1}, func(off int64, got []byte) error {
-			copy(part[off-d.Start:], got)
-			return nil
-		})
+		bad, err := w.p.src.Fill(ctx, part, d.Start)
 		if err != nil {
 			return err
 		}
+		w.p.count.read.Add(d.Size - bad.Bytes())
 		w.p.lose(bad)
 	}
 	return nil
@@ -232,4 +224,3 @@ func (w *worker) frame(op byte, j *job) error {
 	p.count.raw.Add(int64(raw))
 	return nil
 }
-

@@ -50,9 +50,13 @@ func create(path string) error {
 
 // claim takes the target once nothing speaks against it. What is cheap to find out and hard to undo comes first; nothing is written before all of
 // it was looked at.
-func (t *Target) claim(o TargetOptions) (err error) {
+func (t *Target) claim(o TargetOptions) error {
 	info := t.dev.Info()
-	if t.identity, err = identify(t.dev.File(), info, o.Root); err != nil {
+	h, err := readHost(o.Root)
+	if err == nil {
+		t.identity, err = h.identify(t.dev.File(), info)
+	}
+	if err != nil {
 		return fault.Permanent(fmt.Errorf("target %s: %w", t.path, err))
 	}
 	for _, source := range o.Sources {
@@ -67,7 +71,7 @@ func (t *Target) claim(o TargetOptions) (err error) {
 		return fault.Operator(CodeTargetSmall, "give a target that is at least as large as the source",
 			fmt.Errorf("target %s has %d bytes, the source %d", t.path, info.Size, o.Size))
 	}
-	if err := t.refuseUsed(o.Root); err != nil {
+	if err := t.refuseUsed(h); err != nil {
 		return err
 	}
 	if t.file, err = claimFile(t.dev.File(), info); err != nil {
@@ -83,8 +87,8 @@ func (t *Target) claim(o TargetOptions) (err error) {
 }
 
 // refuseUsed refuses a target that something uses.
-func (t *Target) refuseUsed(root string) error {
-	mounts, err := mountsOf(root, t.identity)
+func (t *Target) refuseUsed(h *host) error {
+	mounts, err := h.mountsOn(t.identity)
 	if err != nil {
 		return fault.Permanent(fmt.Errorf("target %s: what is mounted from it: %w", t.path, err))
 	}
@@ -95,9 +99,9 @@ func (t *Target) refuseUsed(root string) error {
 		}
 		return fault.Operator(CodeTargetMounted, "unmount it, or give another target", fmt.Errorf("target %s is mounted: %s", t.path, strings.Join(what, ", ")))
 	}
-	user, err := userOf(t.dev.File(), root, t.identity)
+	user, err := h.user(t.dev.File(), t.identity)
 	if err == nil && user == "" && !t.device {
-		user, err = writers(t.dev.File(), root)
+		user, err = h.writers(t.dev.File())
 	}
 	if err != nil {
 		return fault.Permanent(fmt.Errorf("target %s: who uses it: %w", t.path, err))

@@ -35,34 +35,23 @@ func past(dev *blockdev.Device) (reader, string) {
 // dropping reads through the page cache and leaves nothing there.
 type dropping struct{ f *os.File }
 
+// ReadAt reads as io.ReaderAt says.
 func (d dropping) ReadAt(p []byte, off int64) (int, error) {
 	n, err := d.f.ReadAt(p, off)
 	_ = unix.Fadvise(int(d.f.Fd()), off, int64(n), unix.FADV_DONTNEED)
 	return n, err
 }
 
-func identify(f *os.File, info blockdev.Info, root string) (Identity, error) {
-	s, err := readStack(root)
-	if err != nil {
-		return Identity{}, err
-	}
+// identify says what is open as f.
+func (h *host) identify(f *os.File, info blockdev.Info) (Identity, error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
 		return Identity{}, err
 	}
 	if info.Image {
-		return s.image(int(f.Fd()), &st), nil
+		return h.image(int(f.Fd()), &st), nil
 	}
-	return s.device(st.Rdev, info.Size), nil
-}
-
-// mountsOf lists what is mounted from a device or an image, or from what lies on it.
-func mountsOf(root string, id Identity) ([]Mount, error) {
-	s, err := readStack(root)
-	if err != nil {
-		return nil, err
-	}
-	return s.mountsOn(id), nil
+	return h.device(st.Rdev, info.Size), nil
 }
 
 // dataOf asks the filesystem which ranges of a file are not holes.
@@ -93,29 +82,25 @@ func dataOf(ctx context.Context, f *os.File, size int64) (extent.List, error) {
 	return set.List(), nil
 }
 
-// userOf says which swap or device uses what a target is, "" when none does.
-func userOf(f *os.File, root string, id Identity) (string, error) {
-	s, err := readStack(root)
-	if err != nil {
-		return "", err
-	}
+// user says which swap or device uses what a target is, "" when none does.
+func (h *host) user(f *os.File, id Identity) (string, error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
 		return "", err
 	}
 	below := map[*node]bool{}
 	if st.Mode&unix.S_IFMT == unix.S_IFBLK {
-		s.below(s.numbers[number(st.Rdev)], below, 0)
+		h.below(h.numbers[number(st.Rdev)], below, 0)
 	}
-	for line := range strings.Lines(s.read("proc/swaps")) { // a swap file refuses to be opened by itself
+	for line := range strings.Lines(h.read("proc/swaps")) { // a swap file refuses to be opened by itself
 		if path, _, _ := strings.Cut(line, " "); path != "" {
-			if n := s.named(path); n != nil && (Identity{Pieces: s.pieces(n, 0)}).liesOn(id) {
+			if n := h.named(path); n != nil && (Identity{Pieces: h.pieces(n, 0)}).liesOn(id) {
 				return "swap on " + n.path, nil
 			}
 		}
 	}
-	for _, n := range s.names {
-		if (len(n.slaves) > 0 || n.loop != nil) && !below[n] && (Identity{Pieces: s.pieces(n, 0)}).liesOn(id) {
+	for _, n := range h.names {
+		if (len(n.slaves) > 0 || n.loop != nil) && !below[n] && (Identity{Pieces: h.pieces(n, 0)}).liesOn(id) {
 			return n.path, nil
 		}
 	}
@@ -123,17 +108,17 @@ func userOf(f *os.File, root string, id Identity) (string, error) {
 }
 
 // below gathers a device and what it lies on.
-func (s *stack) below(n *node, into map[*node]bool, depth int) {
+func (h *host) below(n *node, into map[*node]bool, depth int) {
 	if n == nil || depth > maxDepth {
 		return
 	}
 	into[n] = true
-	s.below(n.whole, into, depth+1)
+	h.below(n.whole, into, depth+1)
 	for _, slave := range n.slaves {
-		s.below(s.names[slave], into, depth+1)
+		h.below(h.names[slave], into, depth+1)
 	}
 	if n.loop != nil && n.loop.Rdevice != 0 {
-		s.below(s.numbers[number(n.loop.Rdevice)], into, depth+1)
+		h.below(h.numbers[number(n.loop.Rdevice)], into, depth+1)
 	}
 }
 

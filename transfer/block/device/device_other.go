@@ -11,9 +11,13 @@ import (
 	"github.com/ferry-migrate/ferry/transfer/extent"
 )
 
-// Ferry's block level runs on Linux and Windows: elsewhere identify refuses everything, and the rest is never reached.
+// Ferry's block level runs on Linux and Windows: elsewhere readHost refuses everything, and the rest is never reached.
 
-func identify(*os.File, blockdev.Info, string) (Identity, error) {
+type host struct{}
+
+func readHost(string) (*host, error) { return nil, errors.ErrUnsupported }
+
+func (*host) identify(*os.File, blockdev.Info) (Identity, error) {
 	return Identity{}, errors.ErrUnsupported
 }
 
@@ -21,11 +25,11 @@ func past(dev *blockdev.Device) (reader, string) { return reader{dev, dev.Size()
 
 func dataOf(context.Context, *os.File, int64) (extent.List, error) { return nil, errors.ErrUnsupported }
 
-func mountsOf(string, Identity) ([]Mount, error) { return nil, errors.ErrUnsupported }
+func (*host) mountsOn(Identity) ([]Mount, error) { return nil, errors.ErrUnsupported }
 
-func userOf(*os.File, string, Identity) (string, error) { return "", errors.ErrUnsupported }
+func (*host) user(*os.File, Identity) (string, error) { return "", errors.ErrUnsupported }
 
-func writers(*os.File, string) (string, error) { return "", errors.ErrUnsupported }
+func (*host) writers(*os.File) (string, error) { return "", errors.ErrUnsupported }
 
 func claimFile(*os.File, blockdev.Info) (*os.File, error) { return nil, errors.ErrUnsupported }
 

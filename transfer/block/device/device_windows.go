@@ -51,54 +51,54 @@ func control(h windows.Handle, code uint32, in, out []byte) (n uint32, err error
 	return n, err
 }
 
+// host is this machine.
+type host struct{ name string }
+
+func readHost(string) (*host, error) {
+	name, err := os.Hostname()
+	return &host{name}, err
+}
+
 // identify tells a volume by where it lies on its disks, a disk by its number, a file by its index.
-func identify(f *os.File, info blockdev.Info, _ string) (Identity, error) {
-	host, err := os.Hostname()
-	if err != nil {
-		return Identity{}, err
-	}
-	h := windows.Handle(f.Fd())
+func (h *host) identify(f *os.File, info blockdev.Info) (Identity, error) {
+	handle := windows.Handle(f.Fd())
 	if info.Image {
 		var by windows.ByHandleFileInformation
-		if err := windows.GetFileInformationByHandle(h, &by); err != nil {
+		if err := windows.GetFileInformationByHandle(handle, &by); err != nil {
 			return Identity{}, err
 		}
-		name := fmt.Sprintf("file %08x/%08x%08x@%s", by.VolumeSerialNumber, by.FileIndexHigh, by.FileIndexLow, host)
+		name := fmt.Sprintf("file %08x/%08x%08x@%s", by.VolumeSerialNumber, by.FileIndexHigh, by.FileIndexLow, h.name)
 		return Identity{Key: name, Pieces: []Piece{{name, 0, 1 << 61}}}, nil
 	}
-	pieces := extentsOf(h, host)
+	pieces := h.extents(handle)
 	if len(pieces) == 0 {
 		var out [12]byte // STORAGE_DEVICE_NUMBER: type, number, partition
-		if _, err := control(h, ioctlStorageDeviceNumber, nil, out[:]); err != nil {
+		if _, err := control(handle, ioctlStorageDeviceNumber, nil, out[:]); err != nil {
 			return Identity{}, err
 		}
-		pieces = []Piece{{diskName(binary.LittleEndian.Uint32(out[4:]), host), 0, info.Size}}
+		pieces = []Piece{{h.disk(binary.LittleEndian.Uint32(out[4:])), 0, info.Size}}
 	}
 	return Identity{Key: fmt.Sprintf("%s:%d+%d", pieces[0].Of, pieces[0].Start, info.Size), Pieces: pieces}, nil
 }
 
-func diskName(number uint32, host string) string { return fmt.Sprintf("disk %d@%s", number, host) }
+func (h *host) disk(number uint32) string { return fmt.Sprintf("disk %d@%s", number, h.name) }
 
-// extentsOf returns where a volume lies on disks; nil for a disk. VOLUME_DISK_EXTENTS: a count, then 24 bytes each: disk, start, length.
-func extentsOf(h windows.Handle, host string) (pieces []Piece) {
+// extents returns where a volume lies on disks; nil for a disk. VOLUME_DISK_EXTENTS: a count, then 24 bytes each: disk, start, length.
+func (h *host) extents(handle windows.Handle) (pieces []Piece) {
 	out := make([]byte, 8+24*64)
-	n, err := control(h, ioctlVolumeDiskExtents, nil, out)
+	n, err := control(handle, ioctlVolumeDiskExtents, nil, out)
 	if err != nil || n < 8 {
 		return nil
 	}
 	le := binary.LittleEndian
 	for at := 8; at+24 <= int(n) && len(pieces) < int(le.Uint32(out)); at += 24 {
-		pieces = append(pieces, Piece{diskName(le.Uint32(out[at:]), host), int64(le.Uint64(out[at+8:])), int64(le.Uint64(out[at+16:]))})
+		pieces = append(pieces, Piece{h.disk(le.Uint32(out[at:])), int64(le.Uint64(out[at+8:])), int64(le.Uint64(out[at+16:]))})
 	}
 	return pieces
 }
 
-// mountsOf lists the volumes that lie on a disk, and have a letter or a directory.
-func mountsOf(_ string, id Identity) (out []Mount, err error) {
-	host, err := os.Hostname()
-	if err != nil {
-		return nil, err
-	}
+// mountsOn lists the volumes that lie on a disk, and have a letter or a directory.
+func (h *host) mountsOn(id Identity) (out []Mount, err error) {
 	var name [windows.MAX_PATH]uint16
 	find, err := windows.FindFirstVolume(&name[0], uint32(len(name)))
 	if err != nil {
@@ -107,7 +107,7 @@ func mountsOf(_ string, id Identity) (out []Mount, err error) {
 	defer func() { _ = windows.FindVolumeClose(find) }()
 	for err == nil {
 		volume := windows.UTF16ToString(name[:])
-		if m, ok := mountOf(volume, host, id); ok {
+		if m, ok := h.mount(volume, id); ok {
 			out = append(out, m)
 		}
 		err = windows.FindNextVolume(find, &name[0], uint32(len(name)))
@@ -118,14 +118,14 @@ func mountsOf(_ string, id Identity) (out []Mount, err error) {
 	return out, nil
 }
 
-// mountOf looks at one volume, named \\?\Volume{…}\.
-func mountOf(volume, host string, id Identity) (m Mount, ok bool) {
+// mount looks at one volume, named \\?\Volume{…}\.
+func (h *host) mount(volume string, id Identity) (m Mount, ok bool) {
 	dev, err := blockdev.Open(strings.TrimSuffix(volume, `\`))
 	if err != nil {
 		return m, false
 	}
 	defer dev.Close()
-	if !(Identity{Pieces: extentsOf(windows.Handle(dev.File().Fd()), host)}).Overlaps(id) {
+	if !(Identity{Pieces: h.extents(windows.Handle(dev.File().Fd()))}).Overlaps(id) {
 		return m, false
 	}
 	at, err := windows.UTF16PtrFromString(volume)
@@ -146,11 +146,11 @@ func mountOf(volume, host string, id Identity) (m Mount, ok bool) {
 	}, true
 }
 
-// userOf knows no user of a disk but its volumes.
-func userOf(*os.File, string, Identity) (string, error) { return "", nil }
+// user knows no user of a disk but its volumes.
+func (*host) user(*os.File, Identity) (string, error) { return "", nil }
 
 // writers says whether another program has an image open for writing: Windows then refuses to open it without sharing that.
-func writers(f *os.File, _ string) (string, error) {
+func (*host) writers(f *os.File) (string, error) {
 	h, err := open(f.Name(), windows.GENERIC_READ, windows.FILE_SHARE_READ|windows.FILE_SHARE_DELETE)
 	if errors.Is(err, windows.ERROR_SHARING_VIOLATION) {
 		return "another program", nil
@@ -184,7 +184,7 @@ func claimFile(f *os.File, info blockdev.Info) (*os.File, error) {
 		if errors.Is(err, windows.ERROR_INVALID_FUNCTION) { // a filesystem without holes
 			err = nil
 		}
-	} else if len(extentsOf(h, "")) > 0 {
+	} else if len((&host{}).extents(h)) > 0 {
 		_, err = control(h, fsctlLockVolume, nil, nil)
 	}
 	if err != nil {

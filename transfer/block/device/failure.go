@@ -29,17 +29,18 @@ const (
 	CodeTargetData     = "FERRY-TARGET-NOT-EMPTY" // it holds data that nobody agreed to replace
 	CodeTargetFull     = "FERRY-TARGET-FULL"      // the filesystem of the image is full
 	CodeTargetGone     = "FERRY-TARGET-GONE"      // the device was removed
+	CodeTargetFailing  = "FERRY-TARGET-FAILING"   // the disk did not take what was written
 )
 
 // sourceFailure gives an error of a read its class.
-func sourceFailure(path string, off int64, err error) error {
+func sourceFailure(off int64, err error) error {
 	err = fmt.Errorf("byte %d: %w", off, err)
 	switch {
 	case isGone(err):
 		return fault.Operator(CodeSourceGone, "attach the device again, then run again: what was copied is kept", err)
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return fault.Operator(CodeSourceChanged, "let nobody change the size of the source while it is copied, then run again",
-			fmt.Errorf("%s became shorter: %w", path, err))
+			fmt.Errorf("the source became shorter: %w", err))
 	}
 	return fault.Permanent(err)
 }
@@ -52,6 +53,8 @@ func (t *Target) failure(what string, off int64, err error) error {
 		return fault.Operator(CodeTargetFull, "free space on the target or enlarge it, then run again: what is there is kept", fmt.Errorf("%w: %s", err, t.room()))
 	case isGone(err):
 		return fault.Operator(CodeTargetGone, "attach the device again, then run again: what is there is kept", err)
+	case isMedium(err):
+		return fault.Operator(CodeTargetFailing, "read the kernel's log; replace the disk, or free space in what lies below it (a thin pool, an image), then run again", err)
 	}
 	return fault.Permanent(err)
 }

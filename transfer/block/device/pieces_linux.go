@@ -13,33 +13,33 @@ import (
 )
 
 // pieces returns what a device is, first, and then what that lies on.
-func (s *stack) pieces(n *node, depth int) []Piece {
-	self := Piece{s.name(n), 0, n.size}
+func (h *host) pieces(n *node, depth int) []Piece {
+	self := Piece{h.name(n), 0, n.size}
 	if depth >= maxDepth {
 		return []Piece{self}
 	}
 	switch {
 	case n.whole != nil:
-		return within(s.pieces(n.whole, depth+1), n.start, n.size)
+		return within(h.pieces(n.whole, depth+1), n.start, n.size)
 	case n.loop != nil && n.loop.Rdevice != 0: // on a device
-		if below := s.numbers[number(n.loop.Rdevice)]; below != nil {
-			return within(s.pieces(below, depth+1), int64(n.loop.Offset), n.size)
+		if below := h.numbers[number(n.loop.Rdevice)]; below != nil {
+			return within(h.pieces(below, depth+1), int64(n.loop.Offset), n.size)
 		}
 	case n.loop != nil:
-		out := []Piece{{s.fileName(n.loop.Device, n.loop.Inode), int64(n.loop.Offset), n.size}}
-		if below := s.numbers[number(n.loop.Device)]; below != nil {
-			out = append(out, s.pieces(below, depth+1)...)
+		out := []Piece{{h.fileName(n.loop.Device, n.loop.Inode), int64(n.loop.Offset), n.size}}
+		if below := h.numbers[number(n.loop.Device)]; below != nil {
+			out = append(out, h.pieces(below, depth+1)...)
 		}
 		return out
 	case n.transparent:
-		if below := s.names[n.slaves[0]]; below != nil {
-			return s.pieces(below, depth+1)
+		if below := h.names[n.slaves[0]]; below != nil {
+			return h.pieces(below, depth+1)
 		}
 	}
 	out := []Piece{self}
 	for _, slave := range n.slaves {
-		if below := s.names[slave]; below != nil {
-			out = append(out, s.pieces(below, depth+1)...)
+		if below := h.names[slave]; below != nil {
+			out = append(out, h.pieces(below, depth+1)...)
 		}
 	}
 	return out
@@ -52,43 +52,49 @@ func within(p []Piece, start, size int64) []Piece {
 }
 
 // name returns how a device is called in pieces: as in the whole world, or on this kernel.
-func (s *stack) name(n *node) string {
+func (h *host) name(n *node) string {
 	if strings.HasPrefix(n.lasting, "wwn:") {
 		return n.lasting
 	}
-	return fmt.Sprintf("device %s/%s@%s", n.number, n.sequence, s.boot)
+	return fmt.Sprintf("device %s/%s@%s", n.number, n.sequence, h.boot)
 }
 
-func (s *stack) fileName(dev, inode uint64) string {
-	return fmt.Sprintf("file %s/%d@%s", number(dev), inode, s.boot)
+func (h *host) fileName(dev, inode uint64) string {
+	return fmt.Sprintf("file %s/%d@%s", number(dev), inode, h.boot)
 }
 
 func number(dev uint64) string { return fmt.Sprintf("%d:%d", unix.Major(dev), unix.Minor(dev)) }
 
 // device returns the identity of the block device with a number.
-func (s *stack) device(rdev uint64, size int64) Identity {
-	n := s.numbers[number(rdev)]
+func (h *host) device(rdev uint64, size int64) Identity {
+	n := h.numbers[number(rdev)]
 	if n == nil { // made after the list was read, or hidden
 		n = &node{number: number(rdev), size: size}
 	}
-	pieces := s.pieces(n, 0)
-	key := pieces[0].Of
-	if n.lasting != "" {
-		key = n.lasting
-	} else if n.whole != nil && n.whole.lasting != "" {
-		key = n.whole.lasting
-	}
-	return Identity{Key: fmt.Sprintf("%s:%d+%d", key, pieces[0].Start, n.size), Pieces: pieces}
+	pieces := h.pieces(n, 0)
+	return Identity{Key: h.deviceKey(n, pieces), Pieces: pieces}
 }
 
-// image returns the identity of an open file. A hard link is the same file; one that was copied over it is not.
-func (s *stack) image(fd int, st *unix.Stat_t) Identity {
-	out := Identity{Pieces: []Piece{{s.fileName(st.Dev, st.Ino), 0, maxImage}}}
+// deviceKey returns the key of a device: the name of its disk that lasts longest, and where on it.
+func (h *host) deviceKey(n *node, pieces []Piece) string {
+	name := pieces[0].Of
+	switch {
+	case n.lasting != "":
+		name = n.lasting
+	case n.whole != nil && n.whole.lasting != "":
+		name = n.whole.lasting
+	}
+	return fmt.Sprintf("%s:%d+%d", name, pieces[0].Start, n.size)
+}
+
+// image returns the identity of an open image. Its key tells a file made anew of the same inode by its birth.
+func (h *host) image(fd int, st *unix.Stat_t) Identity {
+	out := Identity{Pieces: []Piece{{h.fileName(st.Dev, st.Ino), 0, maxImage}}}
 	if id, err := file.MountID(fd); err == nil {
-		for _, m := range s.mounts {
+		for _, m := range h.mounts {
 			if uint64(m.ID) == id {
-				for _, n := range s.filesystem(m) {
-					out.Pieces = append(out.Pieces, s.pieces(n, 1)...)
+				for _, n := range h.filesystem(m) {
+					out.Pieces = append(out.Pieces, h.pieces(n, 1)...)
 				}
 			}
 		}
@@ -106,23 +112,23 @@ func (s *stack) image(fd int, st *unix.Stat_t) Identity {
 const maxImage = 1 << 61
 
 // filesystem returns the devices that a mounted filesystem lies on: those of a Btrfs have no number in the table of mounts.
-func (s *stack) filesystem(m *mountinfo.Info) []*node {
-	if n := s.numbers[fmt.Sprintf("%d:%d", m.Major, m.Minor)]; n != nil {
+func (h *host) filesystem(m *mountinfo.Info) []*node {
+	if n := h.numbers[fmt.Sprintf("%d:%d", m.Major, m.Minor)]; n != nil {
 		return []*node{n}
 	}
-	n := s.named(m.Source)
+	n := h.named(m.Source)
 	if n == nil {
 		return nil
 	}
 	if m.FSType == "btrfs" {
-		for _, id := range s.list("sys/fs/btrfs") {
-			members := s.list(filepath.Join("sys/fs/btrfs", id, "devices"))
+		for _, id := range h.list("sys/fs/btrfs") {
+			members := h.list(filepath.Join("sys/fs/btrfs", id, "devices"))
 			if !slices.Contains(members, n.name) {
 				continue
 			}
 			var out []*node
 			for _, name := range members {
-				if member := s.names[name]; member != nil {
+				if member := h.names[name]; member != nil {
 					out = append(out, member)
 				}
 			}
@@ -133,8 +139,8 @@ func (s *stack) filesystem(m *mountinfo.Info) []*node {
 }
 
 // named finds a device by the path that the kernel or a tool gave it, nil when there is none.
-func (s *stack) named(path string) *node {
-	for _, n := range s.names {
+func (h *host) named(path string) *node {
+	for _, n := range h.names {
 		if n.path == path || "/dev/"+n.name == path {
 			return n
 		}
@@ -142,18 +148,18 @@ func (s *stack) named(path string) *node {
 	return nil
 }
 
-// mountsOn returns the filesystems mounted from what an identity is, or from what lies on it.
-func (s *stack) mountsOn(id Identity) (out []Mount) {
+// mountsOn returns the filesystems mounted from what an identity is, or from what lies on it. What lies on another comes before it.
+func (h *host) mountsOn(id Identity) (out []Mount, err error) {
 	depth := map[string]int{}
 	seen := map[string]bool{}
-	for _, m := range s.mounts {
-		for _, n := range s.filesystem(m) {
-			pieces := s.pieces(n, 0)
+	for _, m := range h.mounts {
+		for _, n := range h.filesystem(m) {
+			pieces := h.pieces(n, 0)
 			// One filesystem may be mounted at many places; the first tells of it. All mounts of a Btrfs have one device in common.
 			if seen[n.number] || !(Identity{Pieces: pieces}).liesOn(id) {
 				continue
 			}
-			for _, member := range s.filesystem(m) {
+			for _, member := range h.filesystem(m) {
 				seen[member.number] = true
 			}
 			depth[m.Mountpoint] = len(pieces)
@@ -163,7 +169,7 @@ func (s *stack) mountsOn(id Identity) (out []Mount) {
 	}
 	// What lies on another has all of its pieces, and more.
 	slices.SortStableFunc(out, func(a, b Mount) int { return depth[b.Dir] - depth[a.Dir] })
-	return out
+	return out, nil
 }
 
 func hasOption(list, option string) bool { return slices.Contains(strings.Split(list, ","), option) }

@@ -3,146 +3,100 @@ package device
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
+	"time"
 
+	"github.com/ferry-migrate/ferry/internal/fault"
 	"github.com/ferry-migrate/ferry/transfer/extent"
 )
 
-// ReadOptions say how Read goes about it. Zero values take the defaults.
-type ReadOptions struct {
-	Run   int // bytes of one read, 1 MiB
-	Depth int // reads in flight, 4; so many runs of memory are used
+const (
+	patient   = 5 * time.Minute // spent on reads that fail before the next coarser grain
+	coarse    = 64 << 10        // the grain after that
+	giveUp    = 4               // times patient, then the disk is given up
+	deadBytes = 64 << 20        // in a row that cannot be read, then too
+	splitInto = 16              // pieces of what could not be read
+)
+
+// patience bounds what a bad disk may cost: one failed read takes seconds to minutes.
+type patience struct {
+	spent atomic.Int64 // nanoseconds in reads that failed
+	dead  atomic.Int64 // bytes in a row that could not be read
 }
 
-// run is one read.
-type run struct {
-	off  int64 // of the first byte that is wanted, and how many
-	n    int
-	from int64  // where the aligned read begins
-	buf  []byte // of the aligned read
-	bad  extent.List
-	err  error
-	done chan struct{} // holds one token once it was read
-}
-
-// Read calls fn with what lies in the extents, in order, in pieces of at most Run bytes; fn must not keep its argument. What cannot be read is
-// tried again in smaller pieces, down to a sector, and left out; bad names it. It returns soon after ctx ends or fn fails, with that error; a
-// read that hangs in the disk may then end later. Errors: FERRY-SOURCE-FAILING, FERRY-SOURCE-GONE, FERRY-SOURCE-CHANGED.
-func (s *Source) Read(ctx context.Context, extents extent.List, o ReadOptions, fn func(off int64, b []byte) error) (bad extent.List, err error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	p := newPipe(s, o)
-	go p.plan(ctx, extents)
-	for range cap(p.free) {
-		go p.work(ctx)
-	}
-	bad, err = p.deliver(ctx, fn)
-	if err != nil {
-		return bad, fmt.Errorf("read %s: %w", s.path, err)
-	}
-	return bad, nil
-}
-
-// pipe is one call of Read: plan cuts runs, work reads them in any order, deliver takes them in the order of plan.
-type pipe struct {
-	s           *Source
-	size        int64 // of a run
-	free        chan *run
-	jobs, order chan *run
-	patience    patience
-}
-
-func newPipe(s *Source, o ReadOptions) *pipe {
-	size, depth := o.Run, o.Depth
-	if size <= 0 {
-		size = bounce
-	}
-	size = max(size&^(s.align-1), s.align)
-	if depth <= 0 {
-		depth = 4
-	}
-	p := &pipe{s: s, size: int64(size), free: make(chan *run, depth), jobs: make(chan *run, depth), order: make(chan *run, depth)}
-	for range depth {
-		r := &run{done: make(chan struct{}, 1)}
-		if size == bounce {
-			r.buf = takeBuffer(s.align)
-		} else {
-			r.buf = alignedBuffer(size, s.align)
-		}
-		p.free <- r
-	}
-	return p
-}
-
-// plan cuts the extents at multiples of the size of a run.
-func (p *pipe) plan(ctx context.Context, extents extent.List) {
-	defer close(p.order)
-	defer close(p.jobs)
-	for _, e := range extents {
-		end := min(e.End(), p.s.size)
-		for at := max(e.Start, 0); at < end; {
-			var r *run
-			select {
-			case r = <-p.free:
-			case <-ctx.Done():
-				return
-			}
-			to := min(at-at%p.size+p.size, end)
-			r.off, r.n, r.from, r.bad, r.err = at, int(to-at), at&^int64(p.s.align-1), r.bad[:0], nil
-			p.jobs <- r
-			p.order <- r
-			at = to
-		}
+// grain returns the smallest piece that is still worth a try, at least sector; ok is false when the disk is given up.
+func (p *patience) grain(sector int64) (grain int64, ok bool) {
+	switch n := p.spent.Load() / int64(patient); {
+	case p.dead.Load() >= deadBytes || n >= giveUp:
+		return 0, false
+	case n == 0:
+		return sector, true
+	case n == 1:
+		return max(coarse, sector), true
+	default:
+		return bounce, true
 	}
 }
 
-// work reads runs until there are no more.
-func (p *pipe) work(ctx context.Context) {
-	for r := range p.jobs {
-		if r.err = ctx.Err(); r.err == nil {
-			r.err = p.fill(ctx, r)
-		}
-		r.done <- struct{}{}
+// Fill fills p with the bytes at off, which lie within the source. What cannot be read is tried again in smaller pieces, down to a sector; then bad
+// names it, and p has zeroes there. A read that hangs in the disk is not interrupted. Errors: FERRY-SOURCE-FAILING, FERRY-SOURCE-GONE, FERRY-SOURCE-CHANGED.
+func (s *Source) Fill(ctx context.Context, p []byte, off int64) (bad extent.List, err error) {
+	sector := s.sector
+	if sector == 0 {
+		sector = minimum
 	}
+	v := salvage{s: s, exact: reader{r: s.r, size: s.size, align: min(sector, s.align)}, sector: int64(sector)}
+	if err := v.read(ctx, p, off, bounce); err != nil {
+		return v.bad.List(), fmt.Errorf("read %s: %w", s.path, err)
+	}
+	return v.bad.List(), nil
 }
 
-// deliver hands runs to fn. Buffers go back to the pool only when all went well: else a read may still be using them.
-func (p *pipe) deliver(ctx context.Context, fn func(int64, []byte) error) (extent.List, error) {
-	bad := extent.NewSet(limitBad)
-	for r := range p.order {
-		select {
-		case <-r.done:
-		case <-ctx.Done():
-			return bad.List(), context.Cause(ctx)
-		}
-		if r.err != nil {
-			return bad.List(), r.err
-		}
-		for _, e := range r.bad {
-			bad.Add(e.Start, e.Size)
-		}
-		if err := r.each(fn); err != nil {
-			return bad.List(), err
-		}
-		p.free <- r
-	}
-	if ctx.Err() != nil {
-		return bad.List(), context.Cause(ctx)
-	}
-	for range cap(p.free) {
-		giveBuffer((<-p.free).buf)
-	}
-	return bad.List(), nil
+// salvage reads what can be read of a range.
+type salvage struct {
+	s      *Source
+	exact  reader // reads no sector but those asked for
+	sector int64
+	bad    extent.Set
 }
 
-// each calls fn with the good pieces of a run.
-func (r *run) each(fn func(int64, []byte) error) error {
-	if len(r.bad) == 0 {
-		return fn(r.off, r.buf[r.off-r.from:][:r.n])
-	}
-	for _, e := range r.bad.Gaps(extent.Extent{Start: r.off, Size: int64(r.n)}) {
-		if err := fn(e.Start, r.buf[e.Start-r.from:][:e.Size]); err != nil {
+// read reads p in pieces that end at multiples of size, a power of two.
+func (v *salvage) read(ctx context.Context, p []byte, off, size int64) error {
+	for len(p) > 0 {
+		n := min(int64(len(p)), size-off%size)
+		if err := v.piece(ctx, p[:n], off, size); err != nil {
 			return err
 		}
+		p, off = p[n:], off+n
 	}
+	return nil
+}
+
+func (v *salvage) piece(ctx context.Context, p []byte, off, size int64) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	patience := &v.s.patience
+	began := time.Now()
+	_, err := v.exact.readAll(p, off)
+	switch {
+	case err == nil:
+		patience.dead.Store(0)
+		return nil
+	case !isMedium(err):
+		return sourceFailure(off, err)
+	}
+	patience.spent.Add(int64(time.Since(began)))
+	grain, ok := patience.grain(v.sector)
+	switch {
+	case !ok:
+		return fault.Operator(CodeSourceFailing, "copy the disk to an image with ddrescue and migrate that, or restore a backup",
+			fmt.Errorf("byte %d: too much of the disk cannot be read: %w", off, err))
+	case size > grain:
+		return v.read(ctx, p, off, max(size/splitInto, grain))
+	}
+	clear(p)
+	v.bad.Add(off, int64(len(p)))
+	patience.dead.Add(int64(len(p)))
 	return nil
 }

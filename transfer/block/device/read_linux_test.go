@@ -2,7 +2,6 @@ package device
 
 import (
 	"context"
-	"errors"
 	"io"
 	"math/rand/v2"
 	"os"
@@ -61,21 +60,11 @@ func TestReadsEverywhere(t *testing.T) {
 		require.ErrorIs(t, err, io.EOF)
 
 		list := extent.List{{Start: 0, Size: 1}, {Start: 511, Size: 2}, {Start: 4096, Size: 3 * mib}, {Start: 4*mib - 3, Size: size - 4*mib + 3}}
-		for _, o := range []ReadOptions{{}, {Run: 4096, Depth: 1}, {Run: 192 * kib, Depth: 9}} {
-			got := make([]byte, size)
-			last, total := int64(0), int64(0)
-			bad, err := s.Read(context.Background(), list, o, func(off int64, b []byte) error {
-				require.GreaterOrEqual(t, off, last)
-				last, total = off+int64(len(b)), total+int64(len(b))
-				copy(got[off:], b)
-				return nil
-			})
-			require.NoError(t, err)
-			require.Empty(t, bad)
-			require.Equal(t, list.Bytes(), total)
-			for _, e := range list {
-				same(t, data[e.Start:e.End()], got[e.Start:e.End()], "Read")
-			}
+		got, bad, err := copied(s, list)
+		require.NoError(t, err)
+		require.Empty(t, bad)
+		for _, e := range list {
+			same(t, data[e.Start:e.End()], got[e.Start:e.End()], "Fill")
 		}
 	})
 }
@@ -100,13 +89,8 @@ func TestLeavesThePageCache(t *testing.T) {
 
 			s := source(t, path, SourceOptions{})
 			open(s)
-			total := 0
-			_, err = s.Read(context.Background(), extent.List{{Start: 0, Size: s.Size()}}, ReadOptions{}, func(_ int64, b []byte) error {
-				total += len(b)
-				return nil
-			})
+			_, _, err = copied(s, extent.List{{Start: 0, Size: s.Size()}})
 			require.NoError(t, err)
-			require.Equal(t, 16*mib, total)
 			require.Less(t, cached(t, path), mib)
 		})
 	}
@@ -136,23 +120,11 @@ func TestDataIsWhatIsNoHole(t *testing.T) {
 	require.Equal(t, extent.List{{Start: 0, Size: mib}}, list)
 }
 
-func TestReadEndsWithItsReceiver(t *testing.T) {
-	s := source(t, imageOf(t, t.TempDir(), noise(8*mib, 4)), SourceOptions{})
-	stop := errors.New("enough")
-	calls := 0
-	_, err := s.Read(context.Background(), extent.List{{Start: 0, Size: s.Size()}}, ReadOptions{}, func(int64, []byte) error {
-		calls++
-		return stop
-	})
-	require.ErrorIs(t, err, stop)
-	require.Equal(t, 1, calls)
-}
-
 func TestSourceBecameShorter(t *testing.T) {
 	path := imageOf(t, t.TempDir(), noise(4*mib, 5))
 	s := source(t, path, SourceOptions{})
 	require.NoError(t, os.Truncate(path, mib))
-	_, err := s.Read(context.Background(), extent.List{{Start: 0, Size: s.Size()}}, ReadOptions{}, func(int64, []byte) error { return nil })
+	_, _, err := copied(s, extent.List{{Start: 0, Size: s.Size()}})
 	require.Equal(t, CodeSourceChanged, fault.CodeOf(err))
 }
 

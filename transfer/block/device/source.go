@@ -22,8 +22,9 @@ type SourceOptions struct {
 type Source struct {
 	facts
 	reader
-	dev  *blockdev.Device
-	root string
+	dev      *blockdev.Device
+	root     string
+	patience patience
 }
 
 // facts are what a device or an image is, as it was when it was opened.
@@ -55,14 +56,18 @@ func OpenSource(path string, o SourceOptions) (*Source, error) {
 	return s, nil
 }
 
-func (s *Source) identify(o SourceOptions) (err error) {
-	if s.identity, err = identify(s.dev.File(), s.dev.Info(), s.root); err != nil {
+func (s *Source) identify(o SourceOptions) error {
+	h, err := readHost(o.Root)
+	if err == nil {
+		s.identity, err = h.identify(s.dev.File(), s.dev.Info())
+	}
+	if err != nil {
 		return fault.Permanent(fmt.Errorf("source %s: %w", s.path, err))
 	}
 	if s.device || o.Tracked {
 		return nil
 	}
-	who, err := writers(s.dev.File(), s.root)
+	who, err := h.writers(s.dev.File())
 	if err != nil {
 		return fault.Permanent(fmt.Errorf("source %s: who writes to it: %w", s.path, err))
 	}
@@ -109,11 +114,11 @@ func (s *Source) Data(ctx context.Context) (extent.List, error) {
 // Mounts returns the filesystems mounted from the source, from a part of it, or from something that lies on it. What lies on another comes
 // before it: they can be frozen in this order.
 func (s *Source) Mounts() ([]Mount, error) {
-	list, err := mountsOf(s.root, s.identity)
+	h, err := readHost(s.root)
 	if err != nil {
 		return nil, fmt.Errorf("mounts of %s: %w", s.path, err)
 	}
-	return list, nil
+	return h.mountsOn(s.identity)
 }
 
 // Close closes the source. Reads still under way end with an error.

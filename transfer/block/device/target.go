@@ -49,7 +49,7 @@ func (t *Target) Identity() Identity { return t.identity }
 // ReadAt reads from the disk, past the page cache, as io.ReaderAt says.
 func (t *Target) ReadAt(p []byte, off int64) (int, error) { return t.readAt(p, off) }
 
-// WriteAt writes as io.WriterAt says, within the size of the target. Errors: FERRY-TARGET-FULL, FERRY-TARGET-GONE.
+// WriteAt writes as io.WriterAt says, within the size of the target. Errors: FERRY-TARGET-FULL, FERRY-TARGET-GONE, FERRY-TARGET-FAILING.
 func (t *Target) WriteAt(p []byte, off int64) (int, error) {
 	if err := t.inside(off, int64(len(p))); err != nil {
 		return 0, err

@@ -17,7 +17,7 @@ var qemuWrites = []int64{100 + 1, 100 + 3}
 
 // writers says who has the file f open for writing, "" when nobody does. The kernel itself is asked, by a lease that it gives only while nobody does,
 // not even a loop device; where it gives none, the descriptors of all processes and the locks are looked at.
-func writers(f *os.File, root string) (string, error) {
+func (h *host) writers(f *os.File) (string, error) {
 	fd := f.Fd()
 	_, err := unix.FcntlInt(fd, unix.F_SETLEASE, unix.F_RDLCK)
 	if err == nil {
@@ -29,16 +29,12 @@ func writers(f *os.File, root string) (string, error) {
 	if err := unix.Fstat(int(fd), &st); err != nil {
 		return "", err
 	}
-	s, err := readStack(root)
-	if err != nil {
-		return "", err
-	}
-	for _, n := range s.names {
+	for _, n := range h.names {
 		if n.loop != nil && n.loop.Device == st.Dev && n.loop.Inode == st.Ino && n.loop.Flags&unix.LO_FLAGS_READ_ONLY == 0 {
 			return n.path, nil
 		}
 	}
-	if who := holder(root, &st); who != "" {
+	if who := h.holder(&st); who != "" {
 		return who, nil
 	}
 	for _, at := range qemuWrites {
@@ -54,8 +50,8 @@ func writers(f *os.File, root string) (string, error) {
 }
 
 // holder finds a process that has a file open for writing.
-func holder(root string, st *unix.Stat_t) string {
-	proc := filepath.Join("/", root, "proc")
+func (h *host) holder(st *unix.Stat_t) string {
+	proc := h.path("proc")
 	for _, pid := range numbersIn(proc) {
 		dir := filepath.Join(proc, pid)
 		for _, n := range numbersIn(filepath.Join(dir, "fd")) {

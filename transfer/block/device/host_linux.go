@@ -15,8 +15,8 @@ import (
 // maxDepth bounds how many devices lie on one another.
 const maxDepth = 16
 
-// stack is what the kernel tells of its block devices, and which lies on which.
-type stack struct {
+// host is what the kernel tells of its block devices, which lies on which, and what is mounted.
+type host struct {
 	root    string
 	boot    string // id of the running kernel: numbers mean something on it only
 	numbers map[string]*node
@@ -38,41 +38,41 @@ type node struct {
 	loop         *unix.LoopInfo64
 }
 
-// readStack reads sysfs and the mounts below root.
-func readStack(root string) (*stack, error) {
-	s := &stack{root: filepath.Join("/", root), numbers: map[string]*node{}, names: map[string]*node{}}
-	s.boot = s.read("proc/sys/kernel/random/boot_id")
-	entries, err := os.ReadDir(s.path("sys/block"))
+// readHost reads sysfs and the mounts below root.
+func readHost(root string) (*host, error) {
+	h := &host{root: filepath.Join("/", root), numbers: map[string]*node{}, names: map[string]*node{}}
+	h.boot = h.read("proc/sys/kernel/random/boot_id")
+	entries, err := os.ReadDir(h.path("sys/block"))
 	if err != nil {
 		return nil, fmt.Errorf("list block devices: %w", err)
 	}
 	for _, e := range entries {
-		s.add(e.Name())
+		h.add(e.Name())
 	}
-	f, err := os.Open(s.path("proc/self/mountinfo"))
+	f, err := os.Open(h.path("proc/self/mountinfo"))
 	if err != nil {
 		return nil, fmt.Errorf("list mounts: %w", err)
 	}
 	defer f.Close()
-	if s.mounts, err = mountinfo.GetMountsFromReader(f, nil); err != nil {
+	if h.mounts, err = mountinfo.GetMountsFromReader(f, nil); err != nil {
 		return nil, fmt.Errorf("list mounts: %w", err)
 	}
-	return s, nil
+	return h, nil
 }
 
-func (s *stack) path(name string) string { return filepath.Join(s.root, name) }
+func (h *host) path(name string) string { return filepath.Join(h.root, name) }
 
 // read returns an attribute, "" when there is none.
-func (s *stack) read(name string) string {
-	b, err := os.ReadFile(s.path(name))
+func (h *host) read(name string) string {
+	b, err := os.ReadFile(h.path(name))
 	if err != nil {
 		return ""
 	}
 	return strings.TrimSpace(string(b))
 }
 
-func (s *stack) count(name string) int64 {
-	n, err := strconv.ParseInt(s.read(name), 10, 64)
+func (h *host) count(name string) int64 {
+	n, err := strconv.ParseInt(h.read(name), 10, 64)
 	if err != nil {
 		return 0
 	}
@@ -80,8 +80,8 @@ func (s *stack) count(name string) int64 {
 }
 
 // list returns the names in a directory.
-func (s *stack) list(name string) (out []string) {
-	entries, _ := os.ReadDir(s.path(name))
+func (h *host) list(name string) (out []string) {
+	entries, _ := os.ReadDir(h.path(name))
 	for _, e := range entries {
 		out = append(out, e.Name())
 	}
@@ -89,51 +89,51 @@ func (s *stack) list(name string) (out []string) {
 }
 
 // add takes up a device and its partitions.
-func (s *stack) add(name string) {
+func (h *host) add(name string) {
 	dir := filepath.Join("sys/block", name)
-	d := s.node(dir, name)
+	d := h.node(dir, name)
 	if d.number == "" || d.size == 0 {
 		return
 	}
-	d.slaves = s.list(dir + "/slaves")
-	d.lasting, d.sequence = s.lasting(dir), s.read(dir+"/diskseq")
-	if dm := s.read(dir + "/dm/name"); dm != "" {
+	d.slaves = h.list(dir + "/slaves")
+	d.lasting, d.sequence = h.lasting(dir), h.read(dir+"/diskseq")
+	if dm := h.read(dir + "/dm/name"); dm != "" {
 		d.path = "/dev/mapper/" + dm
-		d.transparent = strings.HasPrefix(s.read(dir+"/dm/uuid"), "mpath-") && len(d.slaves) > 0
+		d.transparent = strings.HasPrefix(h.read(dir+"/dm/uuid"), "mpath-") && len(d.slaves) > 0
 	}
-	if s.read(dir+"/loop/backing_file") != "" {
-		d.loop = s.askLoop(name)
+	if h.read(dir+"/loop/backing_file") != "" {
+		d.loop = h.askLoop(name)
 	}
-	for _, sub := range s.list(dir) {
-		if at := filepath.Join(dir, sub); strings.HasPrefix(sub, name) && s.count(at+"/partition") > 0 {
-			p := s.node(at, sub)
-			p.whole, p.start = d, s.count(at+"/start")*512
+	for _, sub := range h.list(dir) {
+		if at := filepath.Join(dir, sub); strings.HasPrefix(sub, name) && h.count(at+"/partition") > 0 {
+			p := h.node(at, sub)
+			p.whole, p.start = d, h.count(at+"/start")*512
 		}
 	}
 }
 
-func (s *stack) node(dir, name string) *node {
-	n := &node{name: name, number: s.read(dir + "/dev"), path: "/dev/" + strings.ReplaceAll(name, "!", "/"), size: s.count(dir+"/size") * 512}
-	s.numbers[n.number], s.names[name] = n, n
+func (h *host) node(dir, name string) *node {
+	n := &node{name: name, number: h.read(dir + "/dev"), path: "/dev/" + strings.ReplaceAll(name, "!", "/"), size: h.count(dir+"/size") * 512}
+	h.numbers[n.number], h.names[name] = n, n
 	return n
 }
 
 // lasting returns a name that a disk keeps across reboots, and that no other has.
-func (s *stack) lasting(dir string) string {
+func (h *host) lasting(dir string) string {
 	for _, attribute := range []string{"wwid", "device/wwid"} {
-		if id := s.read(filepath.Join(dir, attribute)); worldWide(id) {
+		if id := h.read(filepath.Join(dir, attribute)); worldWide(id) {
 			return "wwn:" + id
 		}
 	}
-	if id := s.read(dir + "/dm/uuid"); id != "" {
+	if id := h.read(dir + "/dm/uuid"); id != "" {
 		return "dm:" + id
 	}
-	if id := s.read(dir + "/md/uuid"); id != "" {
+	if id := h.read(dir + "/md/uuid"); id != "" {
 		return "md:" + id
 	}
 	for _, attribute := range []string{"serial", "device/serial"} {
-		if id := s.read(filepath.Join(dir, attribute)); id != "" {
-			return "serial:" + s.read(dir+"/device/model") + ":" + id
+		if id := h.read(filepath.Join(dir, attribute)); id != "" {
+			return "serial:" + h.read(dir+"/device/model") + ":" + id
 		}
 	}
 	return ""
@@ -147,8 +147,8 @@ func worldWide(id string) bool {
 }
 
 // askLoop asks a loop device what it shows. The name that sysfs has is that of the mount namespace, and of the day, it was made in; the inode is not.
-func (s *stack) askLoop(name string) *unix.LoopInfo64 {
-	fd, err := unix.Open(s.path("dev/"+name), unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+func (h *host) askLoop(name string) *unix.LoopInfo64 {
+	fd, err := unix.Open(h.path("dev/"+name), unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil
 	}
