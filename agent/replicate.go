@@ -30,8 +30,10 @@ type Files struct {
 	Counters *wire.Counters
 	Interval time.Duration // between sync passes without backlog
 	Cutover  <-chan struct{}
-	// Quiet runs the last pass between the hooks of the operator.
-	Quiet func(ctx context.Context, pass func() error) error
+	// Quiet runs the last pass: between the hooks of the operator, or at one point in time; nil: as any other.
+	Quiet func(ctx context.Context, pass func(context.Context) error) error
+	// Twice does one more pass right before the last one, which then is short.
+	Twice bool
 	// Strict makes a pass that verification found wanting an error: see Differences.
 	Strict bool
 	// Before is called before each pass, to settle what it leaves out; may be nil.
@@ -72,16 +74,18 @@ func (r *replicate) Name() string { return string(r.name) }
 
 // Run does one pass over all sources.
 func (r *replicate) Run(ctx context.Context, _ *Task) error {
-	if !r.last {
+	if !r.last || r.files.Twice {
 		p, err := r.pass(ctx, false)
 		if err != nil {
 			return err
 		}
 		r.files.Ended(p, false)
-		return r.files.judge(p)
+		if err := r.files.judge(p); err != nil || !r.last {
+			return err
+		}
 	}
 	var p Pass
-	err := r.files.quietly(ctx, func() (err error) {
+	err := r.files.quietly(ctx, func(ctx context.Context) (err error) {
 		p, err = r.pass(ctx, true)
 		return err
 	})
@@ -228,10 +232,10 @@ func forecast(p Pass) time.Duration {
 	return time.Duration(float64(took) * min(1, p.Churn/rate))
 }
 
-// quietly runs the last pass between the hooks.
-func (f *Files) quietly(ctx context.Context, pass func() error) error {
+// quietly runs the last pass.
+func (f *Files) quietly(ctx context.Context, pass func(context.Context) error) error {
 	if f.Quiet == nil {
-		return pass()
+		return pass(ctx)
 	}
 	return f.Quiet(ctx, pass)
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 	"github.com/ferry-migrate/ferry/internal/fault"
 	"github.com/ferry-migrate/ferry/transfer/codec"
 	"github.com/ferry-migrate/ferry/transfer/ratelimit"
+	"github.com/ferry-migrate/ferry/transfer/snapshot"
 	"github.com/ferry-migrate/ferry/transfer/source"
 )
 
@@ -28,7 +30,8 @@ type migrateFlags struct {
 	streams                                          int
 	sync                                             bool
 	interval, hookTimeout                            time.Duration
-	beforeFreeze, afterThaw                          string
+	beforeFreeze, afterThaw, snapshot                string
+	freezeBound                                      time.Duration
 	strict, overwrite, noDelete, forceDelete         bool
 	controller, state                                string
 	dryRun, json                                     bool
@@ -71,8 +74,10 @@ func migrateCommand() *cobra.Command {
 	fl.StringVar(&f.memory, "memory", "64MiB", "memory to stay within, about")
 	fl.BoolVar(&f.sync, "sync", false, "keep syncing until cutover (SIGUSR1 or ferry task cutover)")
 	fl.DurationVar(&f.interval, "interval", 5*time.Second, "pause between syncs when there is no backlog")
-	fl.StringVar(&f.beforeFreeze, "before-freeze", "", "command to run before the last pass, for example to flush a database")
-	fl.StringVar(&f.afterThaw, "after-thaw", "", "command to run after the last pass")
+	fl.StringVar(&f.beforeFreeze, "before-freeze", "", "command to run before the last pass or its freeze, for example to flush a database")
+	fl.StringVar(&f.afterThaw, "after-thaw", "", "command to run after the last pass, or once it has its snapshot")
+	fl.StringVar(&f.snapshot, "snapshot", "none", "read the last pass at one point in time: auto, freeze, lvm, btrfs or none")
+	fl.DurationVar(&f.freezeBound, "freeze-bound", snapshot.Bound, "how long --snapshot freeze may keep the source frozen")
 	fl.DurationVar(&f.hookTimeout, "hook-timeout", time.Minute, "how long a hook may take")
 	fl.StringVar(&f.verify, "verify", "full", "what to read back and compare: none, quick or full")
 	fl.BoolVar(&f.strict, "strict", false, "exit with 3 if something could not be kept")
@@ -102,6 +107,9 @@ func (f *migrateFlags) migration(args []string) (*migration, error) {
 	}
 	m := &migration{flags: f}
 	var err error
+	if m.snapshot, err = snapshot.ParseMode(cmp.Or(f.snapshot, "none")); err != nil || f.freezeBound < 0 {
+		return nil, usagef("--snapshot is one of auto, freeze, lvm, btrfs and none; --freeze-bound a duration such as 10s")
+	}
 	if m.limit, err = ratelimit.ParseLimit(f.limit); err != nil {
 		return nil, withExit(exitUsage, err)
 	}

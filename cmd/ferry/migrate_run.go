@@ -21,6 +21,7 @@ import (
 	"github.com/ferry-migrate/ferry/reporter/report"
 	"github.com/ferry-migrate/ferry/reporter/smsapi"
 	"github.com/ferry-migrate/ferry/transfer/ratelimit"
+	"github.com/ferry-migrate/ferry/transfer/snapshot"
 	"github.com/ferry-migrate/ferry/transfer/source"
 	"github.com/ferry-migrate/ferry/transfer/wire"
 )
@@ -34,6 +35,9 @@ type migration struct {
 	limit   ratelimit.Schedule
 	memory  int64 // bytes, 0 for no bound
 	sources []*source.Config
+
+	snapshot snapshot.Mode
+	point    snapshot.Report // of the last pass
 
 	screen   *screen
 	log      *slog.Logger
@@ -96,8 +100,13 @@ func (m *migration) migrate(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, stopTarget()) }()
+	point := m.pointPlan()
+	if err := point.Try(ctx); err != nil {
+		return err
+	}
 	m.files = &agent.Files{
-		Sources: m.sources, Counters: m.counters, Interval: m.flags.interval, Cutover: m.cutover, Ended: m.ended, Quiet: m.quiet(),
+		Sources: m.sources, Counters: m.counters, Interval: m.flags.interval, Cutover: m.cutover, Ended: m.ended, Quiet: m.quiet(point),
+		Twice: point.Mode == snapshot.ModeFreeze,
 	}
 	for _, cfg := range m.sources {
 		cfg.Dial, cfg.Counters, cfg.Log, cfg.MoreToCome = dial, m.counters, m.log, m.files.MoreToCome
@@ -218,17 +227,32 @@ func (m *migration) ended(p agent.Pass, last bool) {
 		m.total.Pass = pass
 	}
 	m.total.Notes = m.notes(&p)
+	if last {
+		m.total.Consistent, m.total.FrozenSeconds = string(m.point.Kind), m.point.Longest().Seconds()
+	}
 	m.differ = p.Differ
 	m.screen.mu.Unlock()
 	if m.flags.sync {
 		m.screen.pass(passEvent{resultEvent: e, Backlog: p.Backlog, ChurnMbps: mbps(int64(p.Churn), 1), ForecastSeconds: p.Forecast.Seconds()})
 	}
-	_ = last
 }
+
+// pointNotes say which point in time the target holds.
+var pointNotes = map[snapshot.Point]string{
+	"":                        inUse,
+	snapshot.PointNone:        inUse,
+	snapshot.PointFilesystem:  "The copy is one instant: everything written to the source up to then (filesystem consistent).",
+	snapshot.PointApplication: "The copy is one instant, after the hook had programs write out what they held (application consistent).",
+}
+
+const inUse = "The source was read while it was in use: the copy is not one instant, unless nothing wrote to it during the last pass."
 
 // notes are the limits of what a pass can promise.
 func (m *migration) notes(p *agent.Pass) []string {
-	notes := []string{"The source was read while it was in use: the copy is not one instant, unless nothing wrote to it during the last pass."}
+	notes := []string{pointNotes[m.point.Kind]}
+	if d := m.point.Longest(); d > 0 {
+		notes[0] += fmt.Sprintf(" The source was frozen for %v.", d.Round(time.Millisecond))
+	}
 	if p.Changed > 0 {
 		notes = append(notes, "Some entries changed each time they were read; the next run reads them again.")
 	}

@@ -36,22 +36,24 @@ type lossEvent struct {
 
 // resultEvent is what a run came to. The names of its fields on the wire are a contract.
 type resultEvent struct {
-	Event        string      `json:"event"` // set by the renderer
-	OK           bool        `json:"ok"`
-	Pass         string      `json:"pass"` // first, sync or resume
-	Files        int64       `json:"files"`
-	Bytes        int64       `json:"bytes"`
-	BytesRead    int64       `json:"bytes_read"`
-	BytesSent    int64       `json:"bytes_sent"`
-	BytesSaved   int64       `json:"bytes_saved"`
-	Seconds      float64     `json:"seconds"`
-	Mbps         float64     `json:"mbps"`
-	CompressRate float64     `json:"compress_rate"`
-	Verified     string      `json:"verified"` // none, quick or full
-	Differences  int64       `json:"differences"`
-	Losses       []lossEvent `json:"losses"`
-	Error        *string     `json:"error"`
-	Code         *string     `json:"code"`
+	Event         string      `json:"event"` // set by the renderer
+	OK            bool        `json:"ok"`
+	Pass          string      `json:"pass"` // first, sync or resume
+	Files         int64       `json:"files"`
+	Bytes         int64       `json:"bytes"`
+	BytesRead     int64       `json:"bytes_read"`
+	BytesSent     int64       `json:"bytes_sent"`
+	BytesSaved    int64       `json:"bytes_saved"`
+	Seconds       float64     `json:"seconds"`
+	Mbps          float64     `json:"mbps"`
+	CompressRate  float64     `json:"compress_rate"`
+	Verified      string      `json:"verified"` // none, quick or full
+	Differences   int64       `json:"differences"`
+	Losses        []lossEvent `json:"losses"`
+	Consistent    string      `json:"consistent,omitempty"` // point in time of a migration's last pass: none, crash, filesystem or application
+	FrozenSeconds float64     `json:"frozen_seconds,omitempty"`
+	Error         *string     `json:"error"`
+	Code          *string     `json:"code"`
 
 	Notes []string `json:"-"` // further sentences of the summary: limits of this run
 	Next  []string `json:"-"` // commands to go on with, for the summary

@@ -2,6 +2,7 @@ package file
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"strconv"
 	"strings"
@@ -24,6 +25,7 @@ type MetaReader struct {
 	statx   unix.Statx_t
 	handle  fileHandle
 	devices []deviceTraits
+	Alias   Alias // set before the first call
 }
 
 // deviceTraits remembers what a filesystem answered "not supported" to.
@@ -192,6 +194,36 @@ type fileHandle struct {
 	data [128]byte
 }
 
+// Alias makes Handle answer for inodes of one Btrfs subvolume as if they lay in another: those of a snapshot are the inodes of its
+// origin, the subvolume aside.
+type Alias struct{ From, To uint64 } // subvolumes; 0 for none
+
+// The file handle of an inode on Btrfs (FILEID_BTRFS_WITHOUT_PARENT, struct btrfs_fid): inode u64, subvolume u64, generation u32.
+const (
+	btrfsHandle      = 0x4d
+	btrfsHandleBytes = 20
+)
+
+// subvolume returns where in the last handle the subvolume is, nil on other filesystems than Btrfs.
+func (h *fileHandle) subvolume() []byte {
+	if h.kind != btrfsHandle || h.size != btrfsHandleBytes {
+		return nil
+	}
+	return h.data[8:16]
+}
+
+// Subvolume returns the number of the Btrfs subvolume that dirfd lies on, 0 on other filesystems.
+func (r *MetaReader) Subvolume(dirfd int) (uint64, error) {
+	if _, _, err := r.Handle(dirfd, nil); err != nil {
+		return 0, fmt.Errorf("subvolume: %w", err)
+	}
+	id := r.handle.subvolume()
+	if id == nil {
+		return 0, nil
+	}
+	return binary.NativeEndian.Uint64(id), nil
+}
+
 // Handle returns a digest of the file handle of name in dirfd, or of dirfd itself if name is empty, and the id of the mount
 // it was reached through. The handle holds the inode's generation and, on Btrfs, the subvolume. gen is 0, without an error,
 // on filesystems that cannot be exported and where the call is missing.
@@ -206,6 +238,9 @@ func (r *MetaReader) Handle(dirfd int, name []byte) (gen uint64, mount int32, er
 		uintptr(unsafe.Pointer(h)), uintptr(unsafe.Pointer(&mount)), unix.AT_EMPTY_PATH, 0)
 	switch errno {
 	case 0:
+		if id := h.subvolume(); id != nil && r.Alias.From != 0 && binary.NativeEndian.Uint64(id) == r.Alias.From {
+			binary.NativeEndian.PutUint64(id, r.Alias.To)
+		}
 		return fnv64(uint32(h.kind), h.data[:min(int(h.size), len(h.data))]), mount, nil
 	case unix.EOPNOTSUPP, unix.ENOSYS, unix.EOVERFLOW, unix.EPERM: // EPERM: what container runtimes answer
 		return 0, 0, nil

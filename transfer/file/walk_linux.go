@@ -39,6 +39,8 @@ type WalkOptions struct {
 	Mounts bool
 	// Brief leaves out Identity.Gen, which costs a system call for each entry.
 	Brief bool
+	// Alias is for the tree of a Btrfs snapshot.
+	Alias Alias
 }
 
 // Walk visits all entries below a root in the order of ComparePath: parents first, siblings by the bytes of their names. The
@@ -98,7 +100,7 @@ type walkWorker struct {
 
 // NewWalk starts walking at root, an open directory; the walk owns the descriptor.
 func NewWalk(rootfd int, opts WalkOptions) (*Walk, error) {
-	w := &Walk{Dirs: NewDirs(dirsAtOnce), opts: opts, own: &walkWorker{}}
+	w := &Walk{Dirs: NewDirs(dirsAtOnce), opts: opts, own: &walkWorker{meta: MetaReader{Alias: opts.Alias}}}
 	w.cond.L = &w.mu
 	root, err := w.Dirs.Root(rootfd)
 	if err != nil {
@@ -229,7 +231,7 @@ func (w *Walk) await(d *walkDir, batch int) {
 
 func (w *Walk) work() {
 	defer w.workers.Done()
-	me := &walkWorker{}
+	me := &walkWorker{meta: MetaReader{Alias: w.opts.Alias}}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for !w.closed {

@@ -5,6 +5,7 @@ package snapshot
 import (
 	"context"
 	"errors"
+	"log/slog"
 
 	"github.com/ferry-migrate/ferry/internal/fault"
 )
@@ -32,3 +33,18 @@ func (*Group) Do(context.Context, func(context.Context) error) (Report, error) {
 
 // Close does nothing.
 func (*Group) Close() {}
+
+// unsupported is the place of a snapshotter for Windows volume shadow copies.
+type unsupported struct{}
+
+// Snapshot refuses.
+func (unsupported) Snapshot(context.Context, string) (Snapshot, error) { return nil, errSystem }
+
+// Btrfs returns a snapshotter that refuses.
+func Btrfs(string, *slog.Logger) Snapshotter { return unsupported{} }
+
+// LVM returns a snapshotter that refuses.
+func LVM(string, *slog.Logger) Snapshotter { return unsupported{} }
+
+// Sweep has nothing to remove on this system.
+func Sweep(context.Context, string, *slog.Logger) error { return nil }

@@ -28,13 +28,21 @@ const (
 
 // child is an agent that freezes args[1:] and dies at the place args[0]; it says who its freezer is.
 func child(args []string) {
+	if args[0] == "snapshot" {
+		snapshots(args[1:])
+		return
+	}
 	die := func(place string) {
 		if args[0] == place {
 			_ = unix.Kill(os.Getpid(), unix.SIGKILL)
 			select {}
 		}
 	}
-	g, err := Open(context.Background(), Options{Mounts: args[1:], Bound: killBound})
+	bound := patience
+	if args[0] == hang {
+		bound = 500 * time.Millisecond
+	}
+	g, err := Open(context.Background(), Options{Mounts: args[1:], Bound: bound})
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -57,8 +65,6 @@ func child(args []string) {
 	}
 	fmt.Println(err)
 }
-
-const killBound = 2 * time.Second
 
 // startChild starts an agent and returns a descriptor of its freezer, -1 if that has ended already.
 func startChild(t *testing.T, place string, mounts ...string) (cmd *exec.Cmd, said *bufio.Reader, freezer int) {
@@ -87,9 +93,15 @@ func gone(t *testing.T, freezer int) {
 		return
 	}
 	defer unix.Close(freezer)
-	n, err := unix.Poll([]unix.PollFd{{Fd: int32(freezer), Events: unix.POLLIN}}, int(patience.Milliseconds()))
-	require.NoError(t, err)
-	require.Equal(t, 1, n, "the freezer outlives its agent")
+	for {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(freezer), Events: unix.POLLIN}}, int(patience.Milliseconds()))
+		if err == unix.EINTR {
+			continue
+		}
+		require.NoError(t, err)
+		require.Equal(t, 1, n, "the freezer outlives its agent")
+		return
+	}
 }
 
 // An agent killed at any point leaves nothing frozen: 100 kills.

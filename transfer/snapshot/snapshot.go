@@ -53,15 +53,18 @@ func (r Report) Longest() (d time.Duration) {
 	return d
 }
 
-// Snapshot is a tree of files that stands still. Release removes it; a second call does nothing.
+// Snapshot is a tree of files that stands still.
 type Snapshot interface {
-	// Dir is where the tree of the directory that was given is read.
+	// Dir is where the directory that was given is read.
 	Dir() string
+	// Intact returns an error if the snapshot has lost what it held: an LVM snapshot does when it runs out of room.
+	Intact(ctx context.Context) error
+	// Release removes it. A second call does nothing.
 	Release(ctx context.Context) error
 }
 
-// Snapshotter makes snapshots. Its methods may be called from several goroutines.
+// Snapshotter makes snapshots. It may be used by several goroutines.
 type Snapshotter interface {
-	// Snapshot makes one of the filesystem, or Btrfs subvolume, that root lies on. Operator errors say why that cannot be.
+	// Snapshot makes one of the Btrfs subvolume, or of the filesystem, that root lies on. Operator errors say why that cannot be.
 	Snapshot(ctx context.Context, root string) (Snapshot, error)
 }

@@ -287,8 +287,7 @@ func sourceError(path string, err error) error {
 	return err
 }
 
-func now() file.Time {
-	t := time.Now()
+func fileTime(t time.Time) file.Time {
 	return file.Time{Sec: t.Unix(), Nsec: uint32(t.Nanosecond())}
 }
 

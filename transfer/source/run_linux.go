@@ -115,7 +115,7 @@ var errPassOver = errors.New("the pass is over")
 
 // run does the whole pass on an open session.
 func (p *pass) run(ctx context.Context, dir string) (*Result, error) {
-	started := now()
+	started := p.cfg.instant()
 	root, err := p.openWalk()
 	if err != nil {
 		return nil, err
@@ -158,15 +158,19 @@ func (p *pass) run(ctx context.Context, dir string) (*Result, error) {
 
 // openWalk syncs the source's filesystem and begins to walk.
 func (p *pass) openWalk() (root file.Identity, err error) {
-	fd, bounded, err := openRoot(p.cfg.Root)
+	fd, bounded, err := openRoot(p.cfg.dir())
 	if err != nil {
 		return root, err
 	}
+	var alias file.Alias
 	if err = syncfs(fd); err == nil {
-		root, err = identify(fd)
+		alias, err = p.cfg.alias(fd)
 	}
 	if err == nil {
-		p.walk, err = file.NewWalk(fd, file.WalkOptions{Workers: workers(), Mounts: bounded, Skip: p.skip()})
+		root, err = identify(fd, alias)
+	}
+	if err == nil {
+		p.walk, err = file.NewWalk(fd, file.WalkOptions{Workers: workers(), Mounts: bounded, Skip: p.skip(), Alias: alias})
 	}
 	if err != nil {
 		unix.Close(fd)
@@ -354,8 +358,8 @@ var pseudo = map[string]bool{
 	"securityfs": true, "selinuxfs": true, "sysfs": true, "tracefs": true,
 }
 
-func identify(fd int) (file.Identity, error) {
-	var m file.MetaReader
+func identify(fd int, alias file.Alias) (file.Identity, error) {
+	m := file.MetaReader{Alias: alias}
 	var e file.Entry
 	if _, err := m.Stat(fd, nil, &e); err != nil {
 		return e.Identity, fmt.Errorf("identify source: %w", err)

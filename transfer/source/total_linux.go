@@ -20,7 +20,7 @@ func (p *pass) total(ctx context.Context) {
 	case <-ctx.Done():
 		return
 	}
-	fd, bounded, err := openRoot(p.cfg.Root)
+	fd, bounded, err := openRoot(p.cfg.dir())
 	if err != nil {
 		return
 	}
