@@ -24,9 +24,20 @@ type Pass struct {
 	Forecast  time.Duration // how long the last pass would take if it began now
 }
 
-// Files is what the file-level subtasks work on.
-type Files struct {
-	Sources  []*source.Config
+// Source is a directory or a disk, and how its copy is brought in step.
+type Source interface {
+	// Name is its path, for people.
+	Name() string
+	// Pass brings the copy in step once. It may be called again after any error.
+	Pass(ctx context.Context) (*source.Result, error)
+	// Progress returns the counters of the pass that runs, or of the last one, at any time.
+	Progress() transfer.Progress
+}
+
+// Data is what the subtasks that move data work on.
+type Data struct {
+	Sources  []Source
+	Blocks   bool // the sources are disks, copied block by block
 	Counters *wire.Counters
 	Interval time.Duration // between sync passes without backlog
 	Cutover  <-chan struct{}
@@ -45,60 +56,68 @@ type Files struct {
 }
 
 // MoreToCome reports whether a pass will follow the one that runs: the target then stays.
-func (f *Files) MoreToCome() bool { return f.more.Load() }
+func (d *Data) MoreToCome() bool { return d.more.Load() }
 
-// replicate is MIGRATE_LINUX_FILE, or SYNC_LINUX_FILE as a single pass.
+// replicate is the first copy, or a sync of a single pass.
 type replicate struct {
-	name  smsapi.SubtaskName
-	files *Files
-	last  bool // nothing follows it
+	name smsapi.SubtaskName
+	data *Data
+	last bool // nothing follows it
 
 	mu    sync.Mutex
-	now   *source.Counters
+	now   Source
 	done  transfer.Progress // of sources that are done in this pass
 	start int64             // bytes on the wire before
 }
 
-// NewReplicate returns MIGRATE_LINUX_FILE, or with again SYNC_LINUX_FILE: one pass over all sources. last says that it ends the
-// migration.
-func NewReplicate(f *Files, again, last bool) Subtask {
-	name := smsapi.MigrateLinuxFile
-	if again {
-		name = smsapi.SyncLinuxFile
+// names are those of the subtasks that move data.
+func (d *Data) names() names {
+	if d.Blocks {
+		return Route{Type: smsapi.MigrateBlock, OS: smsapi.Linux}.names()
 	}
-	return &replicate{name: name, files: f, last: last}
+	return Route{Type: smsapi.MigrateFile, OS: smsapi.Linux}.names()
 }
 
-// Name returns MIGRATE_LINUX_FILE or SYNC_LINUX_FILE.
+// NewReplicate returns MIGRATE_LINUX_FILE or MIGRATE_LINUX_BLOCK, or with again SYNC_LINUX_FILE or SYNC_LINUX_BLOCK: one pass over all
+// sources. last says that it ends the migration.
+func NewReplicate(d *Data, again, last bool) Subtask {
+	name := d.names().migrate
+	if again {
+		name = d.names().sync
+	}
+	return &replicate{name: name, data: d, last: last}
+}
+
+// Name returns the name of the subtask.
 func (r *replicate) Name() string { return string(r.name) }
 
 // Run does one pass over all sources.
 func (r *replicate) Run(ctx context.Context, _ *Task) error {
-	if !r.last || r.files.Twice {
+	if !r.last || r.data.Twice {
 		p, err := r.pass(ctx, false)
 		if err != nil {
 			return err
 		}
-		r.files.Ended(p, false)
-		if err := r.files.judge(p); err != nil || !r.last {
+		r.data.Ended(p, false)
+		if err := r.data.judge(p); err != nil || !r.last {
 			return err
 		}
 	}
 	var p Pass
-	err := r.files.quietly(ctx, func(ctx context.Context) (err error) {
+	err := r.data.quietly(ctx, func(ctx context.Context) (err error) {
 		p, err = r.pass(ctx, true)
 		return err
 	})
 	if err == nil {
-		r.files.Ended(p, true)
-		err = r.files.judge(p)
+		r.data.Ended(p, true)
+		err = r.data.judge(p)
 	}
 	return err
 }
 
 // judge returns an error for a pass that is not good enough.
-func (f *Files) judge(p Pass) error {
-	if f.Strict && p.Differences > 0 {
+func (d *Data) judge(p Pass) error {
+	if d.Strict && p.Differences > 0 {
 		return Differences(p.Differences, p.Differ)
 	}
 	return nil
@@ -107,37 +126,36 @@ func (f *Files) judge(p Pass) error {
 // pass brings the target in step once.
 func (r *replicate) pass(ctx context.Context, last bool) (Pass, error) {
 	began := time.Now()
-	if r.files.Before != nil {
-		if err := r.files.Before(); err != nil {
+	if r.data.Before != nil {
+		if err := r.data.Before(); err != nil {
 			return Pass{}, err
 		}
 	}
 	r.mu.Lock()
-	r.done, r.start = transfer.Progress{}, r.files.Counters.Total()
+	r.done, r.start = transfer.Progress{}, r.data.Counters.Total()
 	start := r.start
 	r.mu.Unlock()
 	var total Pass
-	for i, cfg := range r.files.Sources {
-		r.files.more.Store(!last || i < len(r.files.Sources)-1)
-		count := &source.Counters{}
+	for i, src := range r.data.Sources {
+		r.data.more.Store(!last || i < len(r.data.Sources)-1)
 		r.mu.Lock()
-		r.now = count
+		r.now = src
 		r.mu.Unlock()
-		result, err := source.Run(ctx, cfg, count)
+		result, err := src.Pass(ctx)
 		if err != nil {
-			if len(r.files.Sources) > 1 {
-				err = fmt.Errorf("%s: %w", cfg.Root, err)
+			if len(r.data.Sources) > 1 {
+				err = fmt.Errorf("%s: %w", src.Name(), err)
 			}
 			return total, err
 		}
 		total.add(result)
 		r.mu.Lock()
-		r.done = sum(r.done, count.Progress(0))
+		r.done = sum(r.done, src.Progress())
 		r.now = nil
 		r.mu.Unlock()
 	}
 	total.Seconds = time.Since(began).Seconds()
-	total.BytesSent = r.files.Counters.Total() - start
+	total.BytesSent = r.data.Counters.Total() - start
 	total.Backlog = max(0, total.Bytes-total.BytesSaved)
 	return total, nil
 }
@@ -157,6 +175,7 @@ func (p *Pass) add(r *source.Result) {
 	p.Differences += r.Differences
 	p.Differ = append(p.Differ, r.Differ...)
 	p.Losses = source.MergeLosses(p.Losses, r.Losses)
+	p.Notes = append(p.Notes, r.Notes...)
 }
 
 // Progress returns the counters of the pass.
@@ -165,9 +184,9 @@ func (r *replicate) Progress() transfer.Progress {
 	defer r.mu.Unlock()
 	p := r.done
 	if r.now != nil {
-		p = sum(p, r.now.Progress(0))
+		p = sum(p, r.now.Progress())
 	}
-	p.BytesSent = r.files.Counters.Total() - r.start
+	p.BytesSent = r.data.Counters.Total() - r.start
 	return p
 }
 
@@ -180,14 +199,14 @@ func sum(a, b transfer.Progress) transfer.Progress {
 	}
 }
 
-// follow is SYNC_LINUX_FILE until cutover: pass after pass, at once while there is backlog, else at the interval.
+// follow is a sync until cutover: pass after pass, at once while there is backlog, else at the interval.
 type follow struct {
 	replicate
 }
 
-// NewFollow returns SYNC_LINUX_FILE that goes on until cutover, which does one more pass and ends it.
-func NewFollow(f *Files) Subtask {
-	return &follow{replicate{name: smsapi.SyncLinuxFile, files: f, last: true}}
+// NewFollow returns SYNC_LINUX_FILE or SYNC_LINUX_BLOCK that goes on until cutover, which does one more pass and ends it.
+func NewFollow(d *Data) Subtask {
+	return &follow{replicate{name: d.names().sync, data: d, last: true}}
 }
 
 // Run does pass after pass until cutover.
@@ -195,7 +214,7 @@ func (s *follow) Run(ctx context.Context, _ *Task) error {
 	var before time.Time
 	for {
 		select {
-		case <-s.files.Cutover:
+		case <-s.data.Cutover:
 			return s.replicate.Run(ctx, nil)
 		default:
 		}
@@ -209,13 +228,13 @@ func (s *follow) Run(ctx context.Context, _ *Task) error {
 		}
 		p.Forecast = forecast(p)
 		before = began
-		s.files.Ended(p, false)
-		if p.Backlog > 0 && p.Seconds > s.files.Interval.Seconds() {
+		s.data.Ended(p, false)
+		if p.Backlog > 0 && p.Seconds > s.data.Interval.Seconds() {
 			continue
 		}
 		select {
-		case <-s.files.Cutover:
-		case <-time.After(s.files.Interval):
+		case <-s.data.Cutover:
+		case <-time.After(s.data.Interval):
 		case <-ctx.Done():
 			return cancelled(ctx)
 		}
@@ -232,12 +251,11 @@ func forecast(p Pass) time.Duration {
 	return time.Duration(float64(took) * min(1, p.Churn/rate))
 }
 
-// quietly runs the last pass.
-func (f *Files) quietly(ctx context.Context, pass func(context.Context) error) error {
-	if f.Quiet == nil {
+func (d *Data) quietly(ctx context.Context, pass func(context.Context) error) error {
+	if d.Quiet == nil {
 		return pass(ctx)
 	}
-	return f.Quiet(ctx, pass)
+	return d.Quiet(ctx, pass)
 }
 
 // ErrDifferent is in the chain of an error that says that verification found differences.

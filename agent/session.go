@@ -120,21 +120,24 @@ func (s *Session) files(t *Task, w *Work, route Route, bodies map[smsapi.Subtask
 			return nil
 		}
 	}
-	make := func(streams int, leaveOut, only []string) *Files {
-		f := &Files{Counters: counters, Interval: s.Interval, Cutover: cutover, Ended: s.ended(t), Strict: true}
+	make := func(streams int, leaveOut, only []string) *Data {
+		f := &Data{Counters: counters, Interval: s.Interval, Cutover: cutover, Ended: s.ended(t), Strict: true}
 		chooser := codec.NewChooser()
 		if w.Options.Uncompressed {
 			chooser = codec.Fixed(codec.Off)
 		}
+		var configs []*source.Config
 		for _, root := range roots {
-			f.Sources = append(f.Sources, &source.Config{
+			cfg := &source.Config{
 				Root: root, Into: into(root, len(roots)), State: s.State, Software: s.Software, Dial: dial, Counters: counters,
 				Streams: cmp.Or(streams, s.Streams), Compress: chooser, Delete: true, Verify: s.Verify, Log: s.Log,
 				Own: []string{s.State}, Remedy: s.Remedy, MoreToCome: f.MoreToCome,
-			})
+			}
+			configs = append(configs, cfg)
+			f.Sources = append(f.Sources, Tree(cfg))
 		}
 		f.Before = func() error {
-			for _, cfg := range f.Sources {
+			for _, cfg := range configs {
 				if err := leave(cfg, leaveOut, only); err != nil {
 					return err
 				}

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"path/filepath"
 	"strings"
 
 	"github.com/ferry-migrate/ferry/internal/fault"
+	"github.com/ferry-migrate/ferry/transfer/block"
 	"github.com/ferry-migrate/ferry/transfer/target"
 	"github.com/ferry-migrate/ferry/transfer/wire"
 )
@@ -16,25 +18,37 @@ import (
 // defaultPort is the one of ferry target.
 const defaultPort = "8900"
 
-// endpoint is what --to names: a directory on this machine, or a ferry target.
+// endpoint is what --to names: a directory, a disk or an image on this machine, or a ferry target.
 type endpoint struct {
-	dir  string // absolute
-	host string // HOST:PORT
+	dir    string // absolute, as disk
+	disk   string
+	device bool   // disk is a device, not an image
+	host   string // HOST:PORT
 }
+
+// String is what a person would type.
+func (e endpoint) String() string {
+	switch {
+	case e.dir != "":
+		return "dir:" + e.dir
+	case e.device:
+		return "device:" + e.disk
+	case e.disk != "":
+		return "image:" + e.disk
+	}
+	return e.host
+}
+
+// here reports whether the target is on this machine, in this process.
+func (e endpoint) here() bool { return e.host == "" }
 
 func parseTarget(to string) (e endpoint, err error) {
 	kind, rest, found := strings.Cut(to, ":")
 	switch {
-	case found && kind == "dir":
-		if rest == "" {
-			return e, fmt.Errorf("--to dir: names no directory")
-		}
-		e.dir, err = filepath.Abs(rest)
-		return e, err
-	case found && (kind == "image" || kind == "device"):
-		return e, fmt.Errorf("--to %s: only directories and hosts are built so far", kind)
+	case found && (kind == "dir" || kind == "image" || kind == "device"):
+		return parsePlace(kind, rest)
 	case strings.ContainsAny(to, "/ "):
-		return e, fmt.Errorf("--to %s: give dir:PATH for a directory, or HOST[:PORT]", to)
+		return e, fmt.Errorf("--to %s: give dir:PATH, image:PATH or device:PATH, or HOST[:PORT]", to)
 	}
 	host, port, err := net.SplitHostPort(to)
 	if err != nil {
@@ -44,6 +58,23 @@ func parseTarget(to string) (e endpoint, err error) {
 		return e, fmt.Errorf("--to %s: give HOST or HOST:PORT", to)
 	}
 	return endpoint{host: net.JoinHostPort(host, port)}, nil
+}
+
+// parsePlace reads dir:PATH, image:PATH or device:PATH.
+func parsePlace(kind, path string) (e endpoint, err error) {
+	if path == "" {
+		return e, fmt.Errorf("%s: names no path", kind)
+	}
+	path, err = filepath.Abs(path)
+	switch kind {
+	case "dir":
+		e.dir = path
+	case "image", "device":
+		e.disk, e.device = path, kind == "device"
+	default:
+		err = fmt.Errorf("%s: give dir:PATH, image:PATH or device:PATH", kind)
+	}
+	return e, err
 }
 
 // apartFrom refuses a target that lies in the source, or the source in it: the copy would never end, or eat itself.
@@ -84,16 +115,28 @@ func realPath(path string) string {
 	}
 }
 
-// connectTo returns how to reach the target. For a directory on this machine a receiver runs beside, until stop.
+// acceptor receives sessions until its context is done.
+type acceptor interface {
+	Serve(ctx context.Context, l *wire.Listener) error
+}
+
+// receiver is what receives into a place on this machine; done is told when a migration is complete.
+func (e endpoint) receiver(state string, overwrite bool, log *slog.Logger, done func(string)) acceptor {
+	state = filepath.Join(state, "target")
+	if e.disk != "" {
+		return &block.Receiver{Path: e.disk, Device: e.device, State: state, Software: software(), Overwrite: overwrite, Log: log, Done: done}
+	}
+	return &target.Receiver{Root: e.dir, State: state, Software: software(), Overwrite: overwrite, Log: log, Done: done}
+}
+
+// connectTo returns how to reach the target. For one on this machine a receiver runs beside, until stop.
 func (m *migration) connectTo(ctx context.Context, opt wire.Options) (dial wire.DialFunc, stop func() error, err error) {
-	if m.to.dir == "" {
+	if !m.to.here() {
 		return m.remote(opt)
 	}
 	listener, dial := wire.Local(opt)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	receiver := &target.Receiver{
-		Root: m.to.dir, State: filepath.Join(m.state, "target"), Software: software(), Overwrite: m.flags.overwrite, Log: m.log,
-	}
+	receiver := m.to.receiver(m.state, m.flags.overwrite, m.log, nil)
 	served := make(chan error, 1)
 	go func() { served <- receiver.Serve(ctx, listener) }()
 	return dial, func() error {

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ferry-migrate/ferry/internal/fault"
+	"github.com/ferry-migrate/ferry/transfer/block"
 	"github.com/ferry-migrate/ferry/transfer/codec"
 	"github.com/ferry-migrate/ferry/transfer/ratelimit"
 	"github.com/ferry-migrate/ferry/transfer/snapshot"
@@ -37,18 +38,21 @@ type migrateFlags struct {
 	dryRun, json                                     bool
 }
 
-// migrateCommand moves directories once, or keeps them in step.
+// migrateCommand moves directories or a disk once, or keeps them in step.
 func migrateCommand() *cobra.Command {
 	f := &migrateFlags{}
 	cmd := &cobra.Command{
 		Use:   "migrate SOURCE… --to TARGET",
-		Short: "Copy directories to another machine or directory, and keep them in step",
+		Short: "Copy directories or a disk to another machine or place, and keep them in step",
 		Long: "Copy directories with every detail to a directory on this machine (--to dir:PATH) or to a `ferry target` on another\n" +
 			"(--to HOST[:PORT]). Running it again sends only what changed; after an interruption it resumes.\n\n" +
-			"One SOURCE: its content becomes the content of the target. Several: each under its base name.",
+			"One SOURCE: its content becomes the content of the target. Several: each under its base name.\n\n" +
+			"A SOURCE that is a disk, a partition, a volume or an image file is copied block by block, only what is in use, to an image\n" +
+			"file (--to image:PATH), a disk (--to device:PATH), or a `ferry target` that receives into one.",
 		Example: "  ferry migrate /srv/data --to dir:/mnt/new\n" +
 			"  ferry migrate /srv/data --to 192.0.2.7 --pair CODE --limit 200Mbit\n" +
-			"  ferry migrate / --to newhost --sync --exclude /var/cache",
+			"  ferry migrate / --to newhost --sync --exclude /var/cache\n" +
+			"  ferry migrate /dev/vdb --to device:/dev/vdc",
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			m, err := f.migration(args)
@@ -63,7 +67,7 @@ func migrateCommand() *cobra.Command {
 		},
 	}
 	fl := cmd.Flags()
-	fl.StringVar(&f.to, "to", "", "where to: dir:PATH, or HOST[:PORT] of a ferry target")
+	fl.StringVar(&f.to, "to", "", "where to: dir:PATH, image:PATH, device:PATH, or HOST[:PORT] of a ferry target")
 	fl.StringVar(&f.level, "type", "", "file or block; found out from SOURCE when not given")
 	fl.StringVar(&f.pair, "pair", "", "pairing code that the target printed: CODE, @FILE, or - to read it from standard input; FERRY_PAIR too")
 	fl.StringVar(&f.limit, "limit", "0", "rate on the wire: 200Mbit, 25MiB, 0 for none, or windows such as 08:00-18:00=100Mbit,18:00-08:00=0")
@@ -97,9 +101,9 @@ func (f *migrateFlags) migration(args []string) (*migration, error) {
 	case len(args) == 0:
 		return nil, usagef("say what to migrate: ferry migrate SOURCE… --to TARGET")
 	case f.to == "":
-		return nil, usagef("say where to: --to dir:PATH or --to HOST[:PORT]")
-	case f.level != "" && f.level != "file":
-		return nil, usagef("--type %s: only file level is built so far", f.level)
+		return nil, usagef("say where to: --to dir:PATH, image:PATH, device:PATH or HOST[:PORT]")
+	case f.level != "" && f.level != "file" && f.level != "block":
+		return nil, usagef("--type %s: give file or block", f.level)
 	case f.streams < 0 || f.streams > maxStreams:
 		return nil, usagef("--streams %d: give 1 to %d", f.streams, maxStreams)
 	case f.interval <= 0 || f.hookTimeout <= 0:
@@ -125,7 +129,63 @@ func (f *migrateFlags) migration(args []string) (*migration, error) {
 	if m.state, err = makeStateDir(f.state); err != nil {
 		return nil, err
 	}
+	if blocks, err := f.blocks(args); err != nil || blocks {
+		return m, errors.Join(err, m.addDisk(args))
+	}
+	if m.to.disk != "" {
+		return nil, usagef("--to %s: a directory goes to dir:PATH, or to a ferry target that receives into one", f.to)
+	}
 	return m, m.addSources(args)
+}
+
+// blocks reports whether the sources are to be copied block by block: as --type says, or because the first is no directory.
+func (f *migrateFlags) blocks(args []string) (bool, error) {
+	if f.level != "" {
+		return f.level == "block", nil
+	}
+	st, err := os.Stat(args[0])
+	return err == nil && (st.Mode().IsRegular() || st.Mode()&os.ModeType == os.ModeDevice), nil
+}
+
+// addDisk checks the source disk and makes its configuration.
+func (m *migration) addDisk(args []string) error {
+	f := m.flags
+	switch {
+	case len(args) > 1:
+		return usagef("one disk or image at a time: run ferry migrate once for each")
+	case m.to.dir != "":
+		return usagef("--to %s: a disk or an image goes to image:PATH, device:PATH, or to a ferry target that receives into one", f.to)
+	case len(f.excludes) > 0 || f.excludeFrom != "":
+		return usagef("--exclude: a disk is copied as a whole; migrate its directories to leave some out")
+	}
+	path, err := filepath.Abs(args[0])
+	if err != nil {
+		return usagef("source %q: %v", args[0], err)
+	}
+	if st, err := os.Stat(path); err == nil && st.IsDir() {
+		return usagef("--type block: %s is a directory", path)
+	}
+	chooser, verify, err := m.manner()
+	if err != nil {
+		return err
+	}
+	m.disk = &block.Config{
+		Path: realPath(path), State: m.state, Software: software(), Streams: m.streams(), Compress: chooser, Overwrite: f.overwrite, Verify: verify,
+	}
+	return nil
+}
+
+// manner returns how to compress and to verify.
+func (m *migration) manner() (*codec.Chooser, source.Verify, error) {
+	chooser, err := codec.ParseMode(m.flags.compress)
+	if err != nil {
+		return nil, 0, withExit(exitUsage, err)
+	}
+	if m.to.here() && m.flags.compress == "auto" { // nothing leaves this process
+		chooser = codec.Fixed(codec.Off)
+	}
+	verify, err := parseVerify(m.flags.verify)
+	return chooser, verify, err
 }
 
 const maxStreams = 16
@@ -133,14 +193,7 @@ const maxStreams = 16
 // addSources checks the source directories and makes their configurations.
 func (m *migration) addSources(args []string) error {
 	f := m.flags
-	chooser, err := codec.ParseMode(f.compress)
-	if err != nil {
-		return withExit(exitUsage, err)
-	}
-	if m.to.dir != "" && f.compress == "auto" { // nothing leaves this process
-		chooser = codec.Fixed(codec.Off)
-	}
-	verify, err := parseVerify(f.verify)
+	chooser, verify, err := m.manner()
 	if err != nil {
 		return err
 	}
@@ -191,7 +244,7 @@ func sourceRoot(arg string) (string, error) {
 	case err != nil:
 		return "", fmt.Errorf("source: %w", err)
 	case !st.IsDir():
-		return "", fault.Operator("FERRY-SOURCE-NOT-DIRECTORY", "give a directory; disks and image files come with block level",
+		return "", fault.Operator("FERRY-SOURCE-NOT-DIRECTORY", "give a directory, or --type block for a disk or an image file",
 			fmt.Errorf("source %s is not a directory", root))
 	}
 	real, err := filepath.EvalSymlinks(root)
@@ -277,7 +330,7 @@ func verifyCommand() *cobra.Command {
 	f := &migrateFlags{}
 	cmd := &cobra.Command{
 		Use:     "verify SOURCE --to TARGET",
-		Short:   "Compare a directory with its copy, everything, without copying",
+		Short:   "Compare a directory or a disk with its copy, everything, without copying",
 		Example: "  ferry verify /srv/data --to 192.0.2.7",
 		Args:    cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -291,7 +344,7 @@ func verifyCommand() *cobra.Command {
 		},
 	}
 	fl := cmd.Flags()
-	fl.StringVar(&f.to, "to", "", "the copy: dir:PATH, or HOST[:PORT] of a ferry target")
+	fl.StringVar(&f.to, "to", "", "the copy: dir:PATH, image:PATH, device:PATH, or HOST[:PORT] of a ferry target")
 	fl.StringVar(&f.pair, "pair", "", "pairing code that the target printed: CODE, @FILE or -; FERRY_PAIR too")
 	fl.StringArrayVar(&f.excludes, "exclude", nil, "leave out a path, a name or a pattern; repeatable")
 	fl.StringVar(&f.excludeFrom, "exclude-from", "", "file with one --exclude a line")

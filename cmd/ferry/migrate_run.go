@@ -20,6 +20,7 @@ import (
 	"github.com/ferry-migrate/ferry/reporter"
 	"github.com/ferry-migrate/ferry/reporter/report"
 	"github.com/ferry-migrate/ferry/reporter/smsapi"
+	"github.com/ferry-migrate/ferry/transfer/block"
 	"github.com/ferry-migrate/ferry/transfer/ratelimit"
 	"github.com/ferry-migrate/ferry/transfer/snapshot"
 	"github.com/ferry-migrate/ferry/transfer/source"
@@ -33,8 +34,9 @@ type migration struct {
 	to      endpoint
 	pair    string
 	limit   ratelimit.Schedule
-	memory  int64 // bytes, 0 for no bound
-	sources []*source.Config
+	memory  int64            // bytes, 0 for no bound
+	sources []*source.Config // directories, or
+	disk    *block.Config
 
 	snapshot snapshot.Mode
 	point    snapshot.Report // of the last pass
@@ -43,7 +45,7 @@ type migration struct {
 	log      *slog.Logger
 	bucket   *ratelimit.Bucket
 	counters *wire.Counters
-	files    *agent.Files
+	data     *agent.Data
 	runner   *agent.Runner
 	stop     context.CancelCauseFunc
 	cutover  chan struct{}
@@ -104,12 +106,16 @@ func (m *migration) migrate(ctx context.Context) (err error) {
 	if err := point.Try(ctx); err != nil {
 		return err
 	}
-	m.files = &agent.Files{
-		Sources: m.sources, Counters: m.counters, Interval: m.flags.interval, Cutover: m.cutover, Ended: m.ended, Quiet: m.quiet(point),
+	m.data = &agent.Data{
+		Counters: m.counters, Interval: m.flags.interval, Cutover: m.cutover, Ended: m.ended, Quiet: m.quiet(point),
 		Twice: point.Mode == snapshot.ModeFreeze,
 	}
+	m.reach(dial, m.data.MoreToCome)
 	for _, cfg := range m.sources {
-		cfg.Dial, cfg.Counters, cfg.Log, cfg.MoreToCome = dial, m.counters, m.log, m.files.MoreToCome
+		m.data.Sources = append(m.data.Sources, agent.Tree(cfg))
+	}
+	if m.disk != nil {
+		m.data.Sources, m.data.Blocks = []agent.Source{agent.Disk(m.disk)}, true
 	}
 	reports, err := reporter.New(client, filepath.Join(m.state, "outbox"), m.log)
 	if err != nil {
@@ -131,6 +137,16 @@ func (m *migration) migrate(ctx context.Context) (err error) {
 	}
 	defer m.show(func() progressEvent { return progressOf(m.runner.Status()) })()
 	return m.runner.Run(ctx, id)
+}
+
+// reach tells the sources how to reach the target, and whether more passes will follow the one that runs.
+func (m *migration) reach(dial wire.DialFunc, more func() bool) {
+	for _, cfg := range m.sources {
+		cfg.Dial, cfg.Counters, cfg.Log, cfg.MoreToCome = dial, m.counters, m.log, more
+	}
+	if cfg := m.disk; cfg != nil {
+		cfg.Dial, cfg.Counters, cfg.Log, cfg.MoreToCome = dial, m.counters, m.log, more
+	}
 }
 
 // control returns a client of the control plane to report to.
@@ -158,17 +174,25 @@ func (m *migration) control(ctx context.Context) (*reporter.Client, func(), erro
 	}, nil
 }
 
-// plan is the order of the subtasks of a Linux file-level task against a target that exists.
+// known reports whether the sources were migrated before.
+func (m *migration) known() bool {
+	if m.disk != nil {
+		return block.Known(m.state, m.disk.Path)
+	}
+	return source.Known(m.sources)
+}
+
+// plan is the order of the subtasks of a Linux task against a target that exists.
 func (m *migration) plan(dial wire.DialFunc) []agent.Subtask {
-	again := source.Known(m.sources)
+	again := m.known()
 	subtasks := []agent.Subtask{agent.NewConnect(dial)}
 	if !m.flags.sync {
-		return append(subtasks, agent.NewReplicate(m.files, again, true))
+		return append(subtasks, agent.NewReplicate(m.data, again, true))
 	}
 	if !again {
-		subtasks = append(subtasks, agent.NewReplicate(m.files, false, false))
+		subtasks = append(subtasks, agent.NewReplicate(m.data, false, false))
 	}
-	return append(subtasks, agent.NewFollow(m.files))
+	return append(subtasks, agent.NewFollow(m.data))
 }
 
 // sourceID is the id of this machine at the embedded control plane, which knows no registered sources.
@@ -186,13 +210,14 @@ func (m *migration) taskRequest() smsapi.CreateTaskRequest {
 	for _, s := range m.sources {
 		names = append(names, s.Root)
 	}
-	to := m.to.host
-	if m.to.dir != "" {
-		to = "dir:" + m.to.dir
+	level := smsapi.MigrateFile
+	if m.disk != nil {
+		names, level = []string{m.disk.Path}, smsapi.MigrateBlock
 	}
+	to := m.to.String()
 	_, rate := m.bucket.Limit()
 	return smsapi.CreateTaskRequest{
-		Name: taskName(names, to), Type: smsapi.MigrateFile, OSType: smsapi.Linux,
+		Name: taskName(names, to), Type: level, OSType: smsapi.Linux,
 		SourceServer: smsapi.SourceServerID{ID: m.sourceID()},
 		TargetServer: smsapi.NewTargetServer{Name: to, Disks: []smsapi.NewTargetDisk{}, VolumeGroups: []smsapi.VolumeGroup{}},
 		RegionName:   "embedded", RegionID: "embedded", ProjectName: "embedded", ProjectID: "embedded",
@@ -249,6 +274,9 @@ const inUse = "The source was read while it was in use: the copy is not one inst
 
 // notes are the limits of what a pass can promise.
 func (m *migration) notes(p *agent.Pass) []string {
+	if m.disk != nil {
+		return p.Notes
+	}
 	notes := []string{pointNotes[m.point.Kind]}
 	if d := m.point.Longest(); d > 0 {
 		notes[0] += fmt.Sprintf(" The source was frozen for %v.", d.Round(time.Millisecond))

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ferry-migrate/ferry/transfer/block"
 	"github.com/ferry-migrate/ferry/transfer/source"
 	"github.com/ferry-migrate/ferry/transfer/wire"
 )
@@ -25,8 +26,17 @@ func (m *migration) survey(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, stop()) }()
 	m.total.Pass, m.total.Verified, m.total.CompressRate = "dry-run", "none", 100
+	m.reach(dial, func() bool { return true })
+	if m.disk != nil {
+		s, err := block.Look(ctx, m.disk, &block.Counters{})
+		if err != nil {
+			return err
+		}
+		m.total.Files, m.total.Bytes = s.Entries, s.Bytes
+		m.total.Notes = append([]string{m.planOfDisk(s)}, s.Notes...)
+		return nil
+	}
 	for _, cfg := range m.sources {
-		cfg.Dial, cfg.Counters, cfg.Log, cfg.MoreToCome = dial, m.counters, m.log, func() bool { return true }
 		s, err := source.Look(ctx, cfg, &source.Counters{})
 		if err != nil {
 			return err
@@ -56,6 +66,15 @@ func (m *migration) leaveNoDirectories() (remove func()) {
 			_ = os.Remove(dir) // if it cannot be removed, somebody uses it
 		}
 	}
+}
+
+// planOfDisk describes what would be done with a disk.
+func (m *migration) planOfDisk(s *source.Survey) string {
+	verb := "What is in use of " + m.disk.Path + " would be copied"
+	if s.Known {
+		verb = "What is in use of " + m.disk.Path + " would be read, and what changed since the last run sent,"
+	}
+	return fmt.Sprintf("%s to the %s %s: %s.", verb, s.Type, s.Target, formatBytes(s.Bytes))
 }
 
 // planOf describes what would be done with one source.

@@ -10,6 +10,8 @@ import (
 
 	"github.com/ferry-migrate/ferry/agent"
 	"github.com/ferry-migrate/ferry/internal/fault"
+	"github.com/ferry-migrate/ferry/transfer"
+	"github.com/ferry-migrate/ferry/transfer/block"
 	"github.com/ferry-migrate/ferry/transfer/source"
 	"github.com/ferry-migrate/ferry/transfer/target"
 	"github.com/ferry-migrate/ferry/transfer/wire"
@@ -38,26 +40,40 @@ func (m *migration) compare(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, stop()) }()
 	m.total.Verified, m.total.CompressRate = "full", 100
+	m.reach(dial, func() bool { return true })
 	for _, cfg := range m.sources {
-		cfg.Dial, cfg.Counters, cfg.Log, cfg.MoreToCome = dial, m.counters, m.log, func() bool { return true }
 		count := &source.Counters{}
-		stopShowing := m.show(func() progressEvent {
-			p := count.Progress(m.counters.Total())
-			return progressEvent{Subtask: "VERIFY", Phase: p.Phase, Percent: p.Percent(), Bytes: p.Bytes, Total: p.BytesTotal, Files: p.Files, CompressRate: 100}
-		})
-		r, err := source.Compare(ctx, cfg, count)
-		stopShowing()
+		err := m.compareOne(count.Progress, func() (*source.Result, error) { return source.Compare(ctx, cfg, count) })
 		if err != nil {
 			return err
 		}
-		m.total.Files += r.Files
-		m.total.Bytes += r.Bytes
-		m.total.BytesRead += r.BytesRead
-		m.total.Differences += r.Differences
-		m.differ = append(m.differ, r.Differ...)
-		m.total.Losses = append(m.total.Losses, lossEvents(r.Losses)...)
+	}
+	if m.disk != nil {
+		count := &block.Counters{}
+		err = m.compareOne(count.Progress, func() (*source.Result, error) { return block.Compare(ctx, m.disk, count) })
 	}
 	m.total.BytesSent = m.counters.Total()
+	return err
+}
+
+// compareOne compares one source with its copy while it shows the progress.
+func (m *migration) compareOne(progress func(int64) transfer.Progress, compare func() (*source.Result, error)) error {
+	stopShowing := m.show(func() progressEvent {
+		p := progress(m.counters.Total())
+		return progressEvent{Subtask: "VERIFY", Phase: p.Phase, Percent: p.Percent(), Bytes: p.Bytes, Total: p.BytesTotal, Files: p.Files, CompressRate: 100}
+	})
+	r, err := compare()
+	stopShowing()
+	if err != nil {
+		return err
+	}
+	m.total.Files += r.Files
+	m.total.Bytes += r.Bytes
+	m.total.BytesRead += r.BytesRead
+	m.total.Differences += r.Differences
+	m.differ = append(m.differ, r.Differ...)
+	m.total.Losses = append(m.total.Losses, lossEvents(r.Losses)...)
+	m.total.Notes = append(m.total.Notes, r.Notes...)
 	return nil
 }
 

@@ -130,7 +130,7 @@ func Look(ctx context.Context, cfg *Config, count *Counters) (s *source.Survey, 
 			return err
 		}
 		t := &p.s.target
-		s = &source.Survey{Entries: 1, Bytes: used.Bytes(), Known: p.journal.fits(t), Target: t.Label, Type: t.Type, Free: t.Size}
+		s = &source.Survey{Entries: 1, Bytes: used.Bytes(), Known: p.journal.fits(t), Target: t.Label, Type: t.Type, Free: t.Size, Notes: p.notes}
 		p.s.bye(false)
 		return nil
 	})

@@ -126,6 +126,7 @@ type Survey struct {
 	Target  string
 	Type    string // of the target's filesystem
 	Losses  []Loss // to expect
+	Notes   []string
 }
 
 // MergeLosses adds b to a, kind by kind.
