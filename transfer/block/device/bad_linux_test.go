@@ -143,7 +143,7 @@ func TestRealBadBlock(t *testing.T) {
 	need(t, "mkfs.btrfs")
 	const at = 3*mib + 8192
 	data := noise(8*mib, 7)
-	image := blank(t, t.TempDir(), 256*mib)
+	image := blank(t, room(t), 256*mib)
 	tool(t, "mkfs.btrfs", "-q", "-f", "-K", image)
 	dir := t.TempDir()
 	tool(t, "mount", "-o", "loop", image, dir)

@@ -55,6 +55,20 @@ func noise(n int, seed byte) []byte {
 	return b
 }
 
+// room returns a directory for images until the test ends: in memory where there is enough of it, since filesystems on loop devices sync
+// all the time.
+func room(t testing.TB) string {
+	t.Helper()
+	var st unix.Statfs_t
+	if unix.Statfs("/dev/shm", &st) != nil || int64(st.Bavail)*st.Bsize < 4<<30 {
+		return t.TempDir()
+	}
+	dir, err := os.MkdirTemp("/dev/shm", "ferry-device-")
+	require.NoError(t, err)
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
 // imageOf writes an image file below dir.
 func imageOf(t testing.TB, dir string, content []byte) string {
 	t.Helper()
@@ -106,7 +120,7 @@ func filesystem(t testing.TB, kind string, size int64) (dir, image string) {
 		"btrfs": {"mkfs.btrfs", "-q", "-f", "-K"},
 	}[kind]
 	need(t, maker[0])
-	image = blank(t, t.TempDir(), size)
+	image = blank(t, room(t), size)
 	tool(t, append(maker, image)...)
 	return mounted(t, image, "loop,noatime"), image
 }

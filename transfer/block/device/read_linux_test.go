@@ -31,7 +31,7 @@ func places(t *testing.T, size int, f func(t *testing.T, path string, content []
 	for _, sector := range []int{512, 4096} {
 		t.Run("loop"+strconv.Itoa(sector), func(t *testing.T) {
 			whole := data[:size/sector*sector]
-			f(t, loop(t, imageOf(t, t.TempDir(), whole), "--sector-size", strconv.Itoa(sector)), whole)
+			f(t, loop(t, imageOf(t, room(t), whole), "--sector-size", strconv.Itoa(sector)), whole)
 		})
 	}
 }

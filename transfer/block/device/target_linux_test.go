@@ -48,9 +48,9 @@ func TestWritesEverywhere(t *testing.T) {
 func TestWritesFromAllSidesLeaveLittleCached(t *testing.T) {
 	dir, _ := filesystem(t, "ext4", 300*mib)
 	path := filepath.Join(dir, "image")
-	to := target(t, path, TargetOptions{Size: 128 * mib, Create: true})
+	to := target(t, path, TargetOptions{Size: 48 * mib, Create: true})
 	require.True(t, to.Fresh())
-	data := noise(128*mib, 9)
+	data := noise(48*mib, 9)
 	var wg sync.WaitGroup
 	for w := range 4 {
 		wg.Go(func() {
