@@ -49,6 +49,9 @@ type Config struct {
 	RateSet bool
 	Verify  string // none, quick or full
 
+	Redis                                          bool   // run migrations of Redis too
+	ObjectsEndpoint, ObjectsRegion, ObjectsKeyFile string // where their backup files in buckets are
+
 	CPUWeight, IOWeight int   // of the service under systemd, 1 to 10000; 0 for its default
 	MemoryMax           int64 // bytes that systemd lets the service have; 0 for no limit
 }

@@ -87,6 +87,18 @@ var keys = []key{
 		return err
 	}},
 	{"verify", "full", "what to read back and compare: none, quick or full", oneOf(func(c *Config) *string { return &c.Verify }, "none", "quick", "full")},
+	{"redis", "false", "true: run the migrations of Redis (tasks of the DCS API) that a `ferry controller` gives; its user needs the role machine", func(c *Config, v string) (err error) {
+		if c.Redis, err = strconv.ParseBool(v); err != nil {
+			err = errors.New("give true or false")
+		}
+		return err
+	}},
+	{"objects.endpoint", "", "URL of the S3-compatible store of their backup files", func(c *Config, v string) error {
+		c.ObjectsEndpoint = strings.TrimSuffix(v, "/")
+		return checkURL(v)
+	}},
+	{"objects.region", "", "its region (default: us-east-1)", text(func(c *Config) *string { return &c.ObjectsRegion })},
+	{"objects.key_file", "", "file with its access key, JSON as credentials.key_file; none for objects that anyone may read", path(func(c *Config) *string { return &c.ObjectsKeyFile })},
 	{"limits.cpu", "0", "percent of all processors, 1 to 100, rounded up to whole ones; 0 for no limit", func(c *Config, v string) (err error) {
 		c.CPU, err = number(v, 0, 100)
 		return err

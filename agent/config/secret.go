@@ -14,6 +14,7 @@ import (
 	"github.com/ferry-migrate/ferry/internal/fault"
 	"github.com/ferry-migrate/ferry/reporter"
 	"github.com/ferry-migrate/ferry/reporter/smsapi"
+	"github.com/ferry-migrate/ferry/transfer/redis"
 )
 
 // Where secrets are looked for when no file is named: variables as the vendor's SDKs have them, and systemd credentials
@@ -103,10 +104,38 @@ func (c *Config) auth(getenv func(string) string) (reporter.Auth, error) {
 		errors.New("no credentials for the service"))
 }
 
-func (c *Config) keyAuth(text []byte) (reporter.Auth, error) {
+// Objects returns where backup files of Redis are, nil if nobody said. Errors: FERRY-CREDENTIALS.
+func (c *Config) Objects() (*redis.ObjectStore, error) {
+	if c.ObjectsEndpoint == "" {
+		return nil, nil
+	}
+	store := &redis.ObjectStore{Endpoint: c.ObjectsEndpoint, Region: c.ObjectsRegion}
+	if c.ObjectsKeyFile == "" {
+		return store, nil
+	}
+	text, err := readSecret(c.ObjectsKeyFile, true)
 	var k keyFile
+	if err == nil {
+		k, err = parseKey(text)
+	}
+	if err != nil {
+		return nil, fault.Operator("FERRY-CREDENTIALS", "see docs/AGENT.md for the files that hold secrets", fmt.Errorf("%s: %w", c.ObjectsKeyFile, err))
+	}
+	store.AccessKey, store.SecretKey = k.AccessKey, k.SecretKey
+	return store, nil
+}
+
+func parseKey(text []byte) (k keyFile, err error) {
 	if json.Unmarshal(text, &k) != nil || k.AccessKey == "" || k.SecretKey == "" {
-		return nil, errors.New(`it is not {"access_key":…,"secret_key":…}`) // without quoting it
+		return k, errors.New(`it is not {"access_key":…,"secret_key":…}`) // without quoting it
+	}
+	return k, nil
+}
+
+func (c *Config) keyAuth(text []byte) (reporter.Auth, error) {
+	k, err := parseKey(text)
+	if err != nil {
+		return nil, err
 	}
 	if c.DomainID != "" {
 		k.DomainID = c.DomainID

@@ -109,6 +109,9 @@ func (f *agentFlags) run(cmd *cobra.Command) error {
 			_, err = agent.CheckState(c.State)
 		}
 		if err == nil {
+			_, err = c.Objects()
+		}
+		if err == nil {
 			fmt.Fprintln(cmd.OutOrStdout(), "the configuration is good")
 		}
 		return err
@@ -199,7 +202,7 @@ func (f *agentFlags) serve(ctx context.Context, c *config.Config, options report
 	}
 	ready(func() string { s := daemon.Agent(); return s.Line() })
 	log.Info("the agent runs", "version", versionLine(), "service", c.Endpoint, "state", c.State)
-	return daemon.Run(ctx)
+	return runAgent(ctx, c, client, daemon, log)
 }
 
 // measureWay measures the way to the target of a task.

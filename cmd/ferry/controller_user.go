@@ -78,7 +78,7 @@ func userAddCommand(stores *storeFlags) *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().StringVar(&role, "role", "", "admin, reader or agent")
+	cmd.Flags().StringVar(&role, "role", "", "admin, reader, agent or machine")
 	cmd.Flags().StringVar(&passwordFile, "password-file", "", "file with a password for POST /v3/auth/tokens, - = standard input")
 	cmd.Flags().StringVar(&out, "out", "", "file to write the key to (default NAME-key.json)")
 	return cmd

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -20,8 +21,9 @@ type Server struct {
 	Socket string // path
 	Dir    string // where it saves
 
-	t   testing.TB
-	cmd *exec.Cmd
+	t        testing.TB
+	cmd      *exec.Cmd
+	password string
 }
 
 // Start starts a server; options are as on its command line. Without redis-server the test is skipped.
@@ -35,6 +37,9 @@ func Start(t testing.TB, options ...string) *Server {
 		t.Fatal(err)
 	}
 	s := &Server{t: t, Dir: dir, Socket: filepath.Join(dir, "s")}
+	if i := slices.Index(options, "--requirepass"); i >= 0 {
+		s.password = options[i+1]
+	}
 	t.Cleanup(func() {
 		s.Kill()
 		os.RemoveAll(dir)
@@ -92,7 +97,7 @@ func (s *Server) Kill() {
 // Dial returns a connection that ends with the test.
 func (s *Server) Dial() *resp.Conn {
 	s.t.Helper()
-	c, err := resp.Dial(context.Background(), resp.Endpoint{Network: "unix", Addrs: []string{s.Socket}}, resp.Options{})
+	c, err := s.dial()
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -100,10 +105,14 @@ func (s *Server) Dial() *resp.Conn {
 	return c
 }
 
+func (s *Server) dial() (*resp.Conn, error) {
+	return resp.Dial(context.Background(), resp.Endpoint{Network: "unix", Addrs: []string{s.Socket}, Password: s.password}, resp.Options{})
+}
+
 // Do runs a command, words separated by spaces, and returns its text.
 func (s *Server) Do(line string) string {
 	s.t.Helper()
-	c, err := resp.Dial(context.Background(), resp.Endpoint{Network: "unix", Addrs: []string{s.Socket}}, resp.Options{})
+	c, err := s.dial()
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -13,7 +13,8 @@
 //
 // The documents contradict each other and leave things open. Decided here:
 //   - an online migration that fails is MIGRATION_FAILED, a backup import FAILED;
-//XX
+//
+// XX
 //   - an instance is named by addrs, else by ip and port, else by an id that is itself an address: there are no cloud instances here;
 //     addrs may also be a URL as `ferry redis` takes it, for TLS and sentinels;
 //   - a db that is named limits a migration to it; none means all databases under their own numbers;
