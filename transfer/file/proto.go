@@ -37,7 +37,7 @@ const (
 // Greeting is what the source says of itself in the hello of a file-level session.
 type Greeting struct {
 	SourceTree ID     `cbor:"source_tree"` // made once for each source path and state directory
-	Label      string `cbor:"label"`       // the source path, for people
+	Label      string `cbor:"label"`       // the source path, for people; on a target of disks it names the filesystem
 	Into       string `cbor:"into"`        // one name below the target's directory; "" is the directory itself
 }
 

@@ -26,6 +26,8 @@ type Receiver struct {
 	Commit    time.Duration // rest between two commits of what was applied, longer where a commit is dear; 0: 2 s
 	Log       *slog.Logger
 	Done      func(source string) // told when a migration is complete; may be nil
+	// Place returns the directory, which is there, of what comes from a path of the source; nil: all goes to Root.
+	Place func(source string) (string, error)
 
 	mu     sync.Mutex
 	active map[string]*session
@@ -48,12 +50,13 @@ func (r *Receiver) Serve(ctx context.Context, l *wire.Listener) error {
 		sessions.Add(1)
 		go func() {
 			defer sessions.Done()
-			r.handle(ctx, in)
+			r.Handle(ctx, in)
 		}()
 	}
 }
 
-func (r *Receiver) handle(ctx context.Context, in *wire.Incoming) {
+// Handle serves one session to its end.
+func (r *Receiver) Handle(ctx context.Context, in *wire.Incoming) {
 	defer in.Close()
 	log := r.Log.With("peer", in.Control.Remote())
 	var g file.Greeting
@@ -72,7 +75,7 @@ func (r *Receiver) handle(ctx context.Context, in *wire.Incoming) {
 
 // session opens the tree that the greeting names and serves it.
 func (r *Receiver) session(ctx context.Context, in *wire.Incoming, g file.Greeting, log *slog.Logger) error {
-	path, err := r.treePath(g.Into)
+	path, err := r.treePath(g)
 	if err != nil {
 		return errors.Join(err, in.Refuse(err))
 	}
@@ -96,7 +99,11 @@ func (r *Receiver) session(ctx context.Context, in *wire.Incoming, g file.Greeti
 }
 
 // treePath returns the directory that a session writes.
-func (r *Receiver) treePath(into string) (string, error) {
+func (r *Receiver) treePath(g file.Greeting) (string, error) {
+	if r.Place != nil {
+		return r.Place(g.Label)
+	}
+	into := g.Into
 	if into == "." || into == ".." || strings.ContainsAny(into, "/\x00") || len(into) > 255 {
 		return "", protocolError("directory name %q", into)
 	}

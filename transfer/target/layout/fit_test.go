@@ -1,0 +1,132 @@
+package layout
+
+import (
+	"regexp"
+	"strconv"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/ferry-migrate/ferry/internal/fault"
+)
+
+// TestSmallerDisks: what can spare room gives it, in proportion, and nothing gets less than its least.
+func TestSmallerDisks(t *testing.T) {
+	p := sample("vg0")
+	disks := targets(p)
+	disks[0].Size, disks[1].Size = 800*mib, 200*mib
+	got, err := Fit(p, disks, false)
+	require.NoError(t, err)
+	part := func(d, index int) (q Partition) {
+		for _, q := range got.Disks[d].Table.Partitions {
+			if q.Index == index {
+				return q
+			}
+		}
+		return q
+	}
+	require.Equal(t, int64(40*mib), part(0, 2).Size, "an EFI system partition has nothing to spare")
+	require.Less(t, part(0, 4).Size, int64(900*mib))
+	require.GreaterOrEqual(t, part(0, 4).Size, int64((64+32+304+8)*mib), "what the volumes need")
+	require.Equal(t, int64(32*mib), part(1, 5).Size, "nor has swap")
+	require.GreaterOrEqual(t, part(1, 6).Size, int64(20*mib))
+	require.Equal(t, []any{id(6), gptTypes[LVM]}, []any{part(0, 4).UUID, part(0, 4).Type})
+	volumes := int64(0)
+	for _, v := range got.Groups[0].Volumes {
+		volumes += v.Size
+	}
+	require.LessOrEqual(t, volumes, part(0, 4).Size)
+	require.Equal(t, sample("vg0"), p, "the plan itself is not changed")
+}
+
+var bytesOf = regexp.MustCompile(`(\d+) are needed at least`)
+
+// TestSmallestSize: what a refusal names is enough, and less is refused.
+func TestSmallestSize(t *testing.T) {
+	for i, fixed := range []int64{0, 0, 200 * mib} { // Btrfs cannot be made smaller
+		p := sample("vg0")
+		disks := targets(p)
+		disks[i].Size = 24 * mib
+		_, err := Fit(p, disks, false)
+		require.Equal(t, CodeSmall, fault.CodeOf(err))
+		need, err := strconv.ParseInt(bytesOf.FindStringSubmatch(err.Error())[1], 10, 64)
+		require.NoError(t, err)
+		if fixed > 0 {
+			require.Equal(t, fixed, need)
+		}
+		disks[i].Size = need
+		_, err = Fit(p, disks, false)
+		require.NoError(t, err)
+		disks[i].Size = need - mib
+		_, err = Fit(p, disks, false)
+		require.Equal(t, CodeSmall, fault.CodeOf(err))
+	}
+}
+
+// TestLargerDisks: the last partition gets the rest when asked, and the tables are at the new end.
+func TestLargerDisks(t *testing.T) {
+	p := sample("vg0")
+	disks := targets(p)
+	for i := range disks {
+		disks[i].Size *= 4
+	}
+	same, err := Fit(p, disks, false)
+	require.NoError(t, err)
+	require.Equal(t, p.Disks[0].Table, same.Disks[0].Table)
+	got, err := Fit(p, disks, true)
+	require.NoError(t, err)
+	last := got.Disks[0].Table.Partitions[3]
+	require.Equal(t, int64(4<<30-mib), last.Start+last.Size)
+	logical, extended := got.Disks[1].Table.Partitions[3], got.Disks[1].Table.Partitions[1]
+	require.Equal(t, int64(1600*mib), logical.Start+logical.Size)
+	require.Equal(t, int64(1600*mib), extended.Start+extended.Size)
+	require.Equal(t, int64(4<<30-512), got.Disks[0].writes()[1].at)
+}
+
+// TestFewerDisks: what lay on a disk that is missing becomes partitions of another.
+func TestFewerDisks(t *testing.T) {
+	p := sample("vg0")
+	got, err := Fit(p, []Target{{"/dev/vda", 4 << 30, 512}}, false)
+	require.NoError(t, err)
+	require.Len(t, got.Disks, 1)
+	var uses []string
+	for _, at := range got.onDisks() {
+		uses = append(uses, at.use.Type)
+	}
+	require.Equal(t, []string{VFAT, "ext4", LVM, "ext3", Swap, "ext2", Btrfs, Btrfs}, uses)
+	again, err := Fit(p, []Target{{"/dev/vda", 4 << 30, 512}}, false)
+	require.NoError(t, err)
+	require.Equal(t, got, again, "also the UUIDs that had to be made")
+
+	_, err = Fit(p, []Target{{"/dev/vda", 1 << 30, 512}}, false)
+	require.Equal(t, CodeSmall, fault.CodeOf(err))
+	p.Disks[0], p.Disks[1] = p.Disks[1], p.Disks[0]
+	_, err = Fit(p, []Target{{"/dev/vda", 4 << 30, 512}}, false)
+	require.Equal(t, CodeSmall, fault.CodeOf(err), "an MBR has no room for more")
+}
+
+// TestFitAlwaysFits: whatever the disks, a plan that Fit returns holds together; Check says so, and nothing has less than its least.
+func TestFitAlwaysFits(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		p := sample("vg0")
+		disks := make([]Target, rapid.IntRange(1, 5).Draw(t, "disks"))
+		for i := range disks {
+			sector := rapid.SampledFrom([]int64{512, 4096}).Draw(t, "sector")
+			disks[i] = Target{partitionName("/dev/vd", i), up(rapid.Int64Range(mib, 3<<30).Draw(t, "size"), 4096), sector}
+		}
+		got, err := Fit(p, disks, rapid.Bool().Draw(t, "grow"))
+		if err != nil {
+			require.Equal(t, CodeSmall, fault.CodeOf(err))
+			return
+		}
+		require.NoError(t, got.Check())
+		least := map[string]int64{}
+		for _, at := range p.places() {
+			least[at.use.UUID+at.use.Label] = p.least(at)
+		}
+		for _, at := range got.places() {
+			require.GreaterOrEqual(t, at.size, least[at.use.UUID+at.use.Label], at.device)
+		}
+	})
+}
