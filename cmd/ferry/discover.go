@@ -19,9 +19,9 @@ import (
 
 // discoverFlags are those of ferry discover.
 type discoverFlags struct {
-	json, sms, thorough, watch bool
-	images                     []string
-	timeout                    time.Duration
+	json, sms, layout, thorough, watch bool
+	images                             []string
+	timeout                            time.Duration
 }
 
 // discoverCommand tells what is on this host, or in image files.
@@ -37,8 +37,8 @@ func discoverCommand() *cobra.Command {
 			if f.timeout <= 0 {
 				return usagef("--timeout %s: give a positive time", f.timeout)
 			}
-			if f.json && f.sms {
-				return usagef("--json and --sms are two outputs: choose one")
+			if f.json && f.sms || f.layout && (f.json || f.sms || f.watch) {
+				return usagef("--json, --sms and --layout are outputs of their own: choose one")
 			}
 			if len(f.images) > 0 && (f.sms || f.watch) {
 				return usagef("--image describes files, not a server: --sms and --watch do not apply")
@@ -49,6 +49,7 @@ func discoverCommand() *cobra.Command {
 	flags := cmd.Flags()
 	flags.BoolVar(&f.json, "json", false, "print the inventory as JSON")
 	flags.BoolVar(&f.sms, "sms", false, "print the body of POST /v3/sources")
+	flags.BoolVar(&f.layout, "layout", false, "print the plan of the disks that ferry target --into disks --plan takes")
 	flags.StringArrayVar(&f.images, "image", nil, "look into an image file instead; repeat for several disks of one server")
 	flags.BoolVar(&f.thorough, "thorough", false, "also look for drivers inside the initramfs, which takes longer")
 	flags.BoolVar(&f.watch, "watch", false, "go on and print each change of disks, volumes and mounts, until stopped")
@@ -70,6 +71,12 @@ func (f *discoverFlags) run(ctx context.Context, w io.Writer) error {
 		return printJSON(w, s)
 	case f.sms:
 		return printJSON(w, agent.RegisterSource(s, cmp.Or(version, "0.0.0")))
+	case f.layout:
+		p, err := agent.DiskPlan(s)
+		if err != nil {
+			return err
+		}
+		return printJSON(w, p)
 	default:
 		return collector.WriteTree(w, s)
 	}
