@@ -14,19 +14,21 @@ import (
 
 	"github.com/huaweicloud/huaweicloud-sdk-go-v3/core"
 	"github.com/huaweicloud/huaweicloud-sdk-go-v3/core/auth"
+	"github.com/huaweicloud/huaweicloud-sdk-go-v3/core/auth/basic"
 	"github.com/huaweicloud/huaweicloud-sdk-go-v3/core/auth/global"
 	"github.com/huaweicloud/huaweicloud-sdk-go-v3/core/impl"
 	"github.com/huaweicloud/huaweicloud-sdk-go-v3/core/invoker"
 	"github.com/huaweicloud/huaweicloud-sdk-go-v3/core/region"
 	"github.com/huaweicloud/huaweicloud-sdk-go-v3/core/request"
 	"github.com/huaweicloud/huaweicloud-sdk-go-v3/core/sdkerr"
+	dcs "github.com/huaweicloud/huaweicloud-sdk-go-v3/services/dcs/v2"
 	sms "github.com/huaweicloud/huaweicloud-sdk-go-v3/services/sms/v3"
 	"github.com/stretchr/testify/require"
 )
 
 // A client is the SDK's client of one caller.
 type client struct {
-	*sms.SmsClient
+	service any               // *sms.SmsClient or *dcs.DcsClient
 	headers map[string]string // sent, and signed, with every request
 }
 
@@ -57,7 +59,17 @@ func (p *plane) client(t *testing.T, credential auth.ICredential, kind string) *
 	hc, err := core.NewHcHttpClientBuilder().WithRegion(region.NewRegion("ferry", p.URL)).
 		WithCredentialsType(kind).WithCredential(credential).SafeBuild()
 	require.NoError(t, err)
-	return &client{SmsClient: sms.NewSmsClient(hc)}
+	return &client{service: sms.NewSmsClient(hc)}
+}
+
+// redis returns a client for migrations of Redis, which signs with k.
+func (p *plane) redis(t *testing.T, k key) *client {
+	t.Helper()
+	credential, err := basic.NewCredentialsBuilder().WithAk(k.Access).WithSk(k.Secret).WithProjectId(k.Project).SafeBuild()
+	require.NoError(t, err)
+	hc, err := dcs.DcsClientBuilder().WithEndpoints([]string{p.URL}).WithCredential(credential).SafeBuild()
+	require.NoError(t, err)
+	return &client{service: dcs.NewDcsClient(hc)}
 }
 
 // token is a credential of the SDK that sends a token instead of a signature.
@@ -105,7 +117,7 @@ func (p *plane) login(t *testing.T, identity map[string]any) (status int, header
 // call calls the operation of the SDK's client called name. The request is the JSON of the SDK's request type: parameters of path and
 // query by name, the body under "body". It returns the answer as JSON decodes it.
 func (c *client) call(name, requestJSON string) (answer map[string]any, err error) {
-	method := reflect.ValueOf(c.SmsClient).MethodByName(name + "Invoker")
+	method := reflect.ValueOf(c.service).MethodByName(name + "Invoker")
 	if !method.IsValid() {
 		return nil, fmt.Errorf("the SDK has no operation %s", name)
 	}
@@ -151,7 +163,7 @@ func (c *client) raw(t *testing.T, k key, p *plane, o operation, requestJSON str
 	decoder.UseNumber()
 	require.NoError(t, decoder.Decode(&fields), requestJSON)
 	body, hasBody := fields["body"]
-	path, query := o.path, url.Values{}
+	path, query := strings.ReplaceAll(o.path, "{project_id}", k.Project), url.Values{}
 	for name, value := range fields {
 		switch text := fmt.Sprint(value); {
 		case name == "body":

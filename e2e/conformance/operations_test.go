@@ -8,6 +8,7 @@ type operation struct {
 	save, as           string   // field of the answer that later requests need, and what they call it
 	shows              []string // what the answer must show: JSON texts
 	agent              bool     // one that agents call
+	status             int      // of a success; 0 means 200
 }
 
 const (
