@@ -157,6 +157,8 @@ func (m *migration) addDisk(args []string) error {
 		return usagef("--to %s: a disk or an image goes to image:PATH, device:PATH, or to a ferry target that receives into one", f.to)
 	case len(f.excludes) > 0 || f.excludeFrom != "":
 		return usagef("--exclude: a disk is copied as a whole; migrate its directories to leave some out")
+	case m.snapshot != snapshot.ModeNone:
+		return usagef("--snapshot: a disk that is mounted is frozen for the last pass without it")
 	}
 	path, err := filepath.Abs(args[0])
 	if err != nil {
@@ -171,6 +173,11 @@ func (m *migration) addDisk(args []string) error {
 	}
 	m.disk = &block.Config{
 		Path: realPath(path), State: m.state, Software: software(), Streams: m.streams(), Compress: chooser, Overwrite: f.overwrite, Verify: verify,
+		Bound: f.freezeBound, BeforeFreeze: m.hook("before-freeze", f.beforeFreeze), AfterThaw: m.hook("after-thaw", f.afterThaw),
+		Still: func(r snapshot.Report) { m.point = r },
+	}
+	if m.to.disk != "" {
+		m.disk.Writes = []string{filepath.Dir(m.to.disk)}
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -102,20 +103,10 @@ func (m *migration) migrate(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, stopTarget()) }()
-	point := m.pointPlan()
-	if err := point.Try(ctx); err != nil {
-		return err
-	}
-	m.data = &agent.Data{
-		Counters: m.counters, Interval: m.flags.interval, Cutover: m.cutover, Ended: m.ended, Quiet: m.quiet(point),
-		Twice: point.Mode == snapshot.ModeFreeze,
-	}
+	m.data = &agent.Data{Counters: m.counters, Interval: m.flags.interval, Cutover: m.cutover, Ended: m.ended}
 	m.reach(dial, m.data.MoreToCome)
-	for _, cfg := range m.sources {
-		m.data.Sources = append(m.data.Sources, agent.Tree(cfg))
-	}
-	if m.disk != nil {
-		m.data.Sources, m.data.Blocks = []agent.Source{agent.Disk(m.disk)}, true
+	if err := m.addData(ctx); err != nil {
+		return err
 	}
 	reports, err := reporter.New(client, filepath.Join(m.state, "outbox"), m.log)
 	if err != nil {
@@ -137,6 +128,23 @@ func (m *migration) migrate(ctx context.Context) (err error) {
 	}
 	defer m.show(func() progressEvent { return progressOf(m.runner.Status()) })()
 	return m.runner.Run(ctx, id)
+}
+
+// addData tells the subtasks what to move, and how the last pass is read: a disk sees to that itself.
+func (m *migration) addData(ctx context.Context) error {
+	if m.disk != nil {
+		m.data.Sources, m.data.Blocks = []agent.Source{agent.Disk(m.disk)}, true
+		return nil
+	}
+	point := m.pointPlan()
+	if err := point.Try(ctx); err != nil {
+		return err
+	}
+	m.data.Quiet, m.data.Twice = m.quiet(point), point.Mode == snapshot.ModeFreeze
+	for _, cfg := range m.sources {
+		m.data.Sources = append(m.data.Sources, agent.Tree(cfg))
+	}
+	return nil
 }
 
 // reach tells the sources how to reach the target, and whether more passes will follow the one that runs.
@@ -186,6 +194,9 @@ func (m *migration) known() bool {
 func (m *migration) plan(dial wire.DialFunc) []agent.Subtask {
 	again := m.known()
 	subtasks := []agent.Subtask{agent.NewConnect(dial)}
+	if !again && !m.to.here() && slices.ContainsFunc(m.sources, func(c *source.Config) bool { return c.Root == "/" }) {
+		subtasks = append(subtasks, agent.NewFormat(dial, software(), agent.PlanHere)) // a whole server: the target may be one of disks
+	}
 	if !m.flags.sync {
 		return append(subtasks, agent.NewReplicate(m.data, again, true))
 	}
@@ -274,10 +285,7 @@ const inUse = "The source was read while it was in use: the copy is not one inst
 
 // notes are the limits of what a pass can promise.
 func (m *migration) notes(p *agent.Pass) []string {
-	if m.disk != nil {
-		return p.Notes
-	}
-	notes := []string{pointNotes[m.point.Kind]}
+	notes := append([]string{pointNotes[m.point.Kind]}, p.Notes...)
 	if d := m.point.Longest(); d > 0 {
 		notes[0] += fmt.Sprintf(" The source was frozen for %v.", d.Round(time.Millisecond))
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/ferry-migrate/ferry/transfer/block"
 	"github.com/ferry-migrate/ferry/transfer/chunk"
 	"github.com/ferry-migrate/ferry/transfer/codec"
+	"github.com/ferry-migrate/ferry/transfer/snapshot"
 	"github.com/ferry-migrate/ferry/transfer/source"
 	"github.com/ferry-migrate/ferry/transfer/wire"
 )
@@ -34,7 +35,7 @@ func newPair(t *testing.T, content []byte) *pair {
 	require.NoError(t, os.WriteFile(p.from, content, 0o600))
 	p.cfg = &block.Config{
 		Path: p.from, State: filepath.Join(dir, "state"), Streams: 2, Compress: codec.Fixed(codec.Off), Log: slog.New(slog.DiscardHandler),
-		MoreToCome: func() bool { return true },
+		MoreToCome: func() bool { return true }, Still: func(snapshot.Report) {},
 	}
 	return p
 }

@@ -29,6 +29,7 @@ type journal struct {
 	Committed bool    `json:"committed"` // it is complete
 	First     bool    `json:"first"`     // it began with a target of which nothing was known
 	Blind     bool    `json:"blind"`     // its last ranges were sent while nothing could be written here: the digest map may be wrong
+	Covered   bool    `json:"covered"`   // all that was in use when the tracker began was compared since: its marks tell the rest
 	Stamp     string  `json:"stamp"`     // of the source when the pass began: equal means unchanged; "" if it cannot be told
 
 	path string

@@ -32,6 +32,8 @@ type pass struct {
 	sent    sent
 	effort  *effort
 	kind    string
+	dir     string // state of this source and target
+	live
 	trusted bool // what the digest map knows is what the source holds still
 	blind   bool // filesystems are frozen: no file may be touched
 
@@ -40,6 +42,8 @@ type pass struct {
 	differ *extent.Set // chunks that a check found different
 	fresh  *extent.Set // chunks that the pass sent
 	notes  []string
+
+	mapNotes []string // of the last look at what is in use
 }
 
 // limitExtents bounds what is remembered of each kind: 16 MiB.
@@ -68,6 +72,7 @@ func with(ctx context.Context, cfg *Config, count *Counters, readOnly bool, f fu
 	}
 	p.s.acked, p.s.differ = p.acked, p.differs
 	defer func() { p.s.close(errPassOver) }()
+	defer func() { err = errors.Join(err, p.closeLive()) }()
 	defer func() {
 		if p.digests != nil {
 			err = errors.Join(err, p.digests.close())
@@ -79,26 +84,26 @@ func with(ctx context.Context, cfg *Config, count *Counters, readOnly bool, f fu
 	return nil
 }
 
-// openJournal reads the journal of this source and target, which lies in dir.
-func (p *pass) openJournal() (dir string, err error) {
-	dir = filepath.Join(sourceDir(p.cfg), fmt.Sprintf("%x", p.s.target.Disk))
-	if p.journal, err = loadJournal(dir, p.cfg.Log); err != nil {
-		return "", err
+// openJournal reads the journal of this source and target.
+func (p *pass) openJournal() (err error) {
+	p.dir = filepath.Join(sourceDir(p.cfg), fmt.Sprintf("%x", p.s.target.Disk))
+	if p.journal, err = loadJournal(p.dir, p.cfg.Log); err != nil {
+		return err
 	}
-	return dir, p.sameSource()
+	return p.sameSource()
 }
 
 // openState opens journal and digest map of this source and target, and decides whether they still hold.
 func (p *pass) openState() error {
-	dir, err := p.openJournal()
+	err := p.openJournal()
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := os.MkdirAll(p.dir, 0o700); err != nil {
 		return fmt.Errorf("make state directory: %w", err)
 	}
 	j, t := p.journal, &p.s.target
-	path := filepath.Join(dir, "digests")
+	path := filepath.Join(p.dir, "digests")
 	var fresh bool
 	if p.digests, fresh, err = openDigests(path, chunk.Count(p.src.Size()), p.cfg.Log); err != nil {
 		return err
@@ -123,6 +128,7 @@ func (p *pass) openState() error {
 	stamp := p.stamp()
 	p.trusted = !fresh && j.First && !j.Committed && stamp != "" && stamp == j.Stamp
 	j.First = fresh || p.trusted
+	j.Covered = j.Covered && !fresh
 	j.Stamp = stamp
 	return nil
 }
@@ -172,26 +178,27 @@ func (p *pass) inUse(ctx context.Context) (extent.List, error) {
 	if p.data, err = p.src.Data(ctx); err != nil {
 		return nil, err
 	}
-	p.notes = nil
+	clear(p.mapNotes)
+	p.mapNotes = p.mapNotes[:0]
 	for _, v := range maps[0].Volumes {
 		where := "the source"
 		if v.Path != "" {
 			where = "volume " + v.Path
 		}
 		if v.Whole != "" {
-			p.notes = append(p.notes, fmt.Sprintf("All of %s was read: %s.", where, v.Whole))
+			p.mapNotes = append(p.mapNotes, fmt.Sprintf("All of %s was read: %s.", where, v.Whole))
 		}
 		if v.Type == "swap" {
-			p.notes = append(p.notes, fmt.Sprintf("Of the swap space in %s only the header was copied.", where))
+			p.mapNotes = append(p.mapNotes, fmt.Sprintf("Of the swap space in %s only the header was copied.", where))
 		}
 	}
 	return maps[0].Extents, nil
 }
 
-// copyAll brings the target in step with the ranges in use.
-func (p *pass) copyAll(ctx context.Context, used extent.List) (err error) {
+// copyAll brings the target in step with a list of what is in use: all of it, or what may have changed.
+func (p *pass) copyAll(ctx context.Context, used, list extent.List) (err error) {
 	p.count.total.Store(used.Bytes())
-	list := used
+	saved := used.Bytes() - list.Bytes()
 	switch {
 	case p.journal.First && p.s.target.Empty: // what is a hole here reads as zeroes there too
 		list = intersect(used, p.data)
@@ -213,8 +220,9 @@ func (p *pass) copyAll(ctx context.Context, used extent.List) (err error) {
 	skipped := used.Bytes() - list.Bytes()
 	p.count.bytes.Store(skipped)
 	if p.trusted {
-		p.count.saved.Store(skipped)
+		saved = skipped
 	}
+	p.count.saved.Store(saved)
 	p.count.enter("copy")
 	if err := p.each(ctx, list, (*worker).compare); err != nil {
 		return err
@@ -286,6 +294,11 @@ func (p *pass) commit() error {
 		return err
 	}
 	crashpoint.Hit("block.committed")
+	if !p.cfg.MoreToCome() {
+		if err := p.forget(); err != nil {
+			return err
+		}
+	}
 	p.s.bye(!p.cfg.MoreToCome())
 	return nil
 }
@@ -323,7 +336,7 @@ func words(l extent.List, n int) (out []string) {
 func (p *pass) result(r *source.Result) *source.Result {
 	c := p.count
 	r.Pass, r.Files, r.Bytes, r.BytesRead, r.BytesRaw, r.BytesSaved = p.kind, 1, c.total.Load(), c.read.Load(), c.raw.Load(), c.saved.Load()
-	r.TargetLabel, r.Losses, r.Notes = p.s.target.Label, p.losses(), p.notes
+	r.TargetLabel, r.Losses, r.Notes = p.s.target.Label, p.losses(), append(p.notes, p.mapNotes...)
 	bad := p.different()
 	r.Differences, r.Differ = int64(len(bad)), words(bad, 20)
 	return r

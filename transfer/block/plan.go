@@ -74,6 +74,15 @@ func (j *job) eachUsed(i int, f func(extent.Extent)) {
 	}
 }
 
+// union returns what lies in either list.
+func union(a, b extent.List) extent.List {
+	s := extent.NewSet(limitExtents)
+	for _, e := range append(append(extent.List(nil), a...), b...) {
+		s.Add(e.Start, e.Size)
+	}
+	return s.List()
+}
+
 // intersect returns what lies in both lists.
 func intersect(a, b extent.List) (out extent.List) {
 	for _, e := range a {

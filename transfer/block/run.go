@@ -8,6 +8,7 @@ import (
 
 	"github.com/ferry-migrate/ferry/transfer"
 	"github.com/ferry-migrate/ferry/transfer/codec"
+	"github.com/ferry-migrate/ferry/transfer/snapshot"
 	"github.com/ferry-migrate/ferry/transfer/source"
 	"github.com/ferry-migrate/ferry/transfer/wire"
 )
@@ -27,6 +28,12 @@ type Config struct {
 	Verify     source.Verify
 	Log        *slog.Logger
 	MoreToCome func() bool // another pass will follow this one
+
+	// Of a source that is mounted: the last pass ends while its filesystems are frozen.
+	Bound                   time.Duration               // for so long at most; 0: snapshot.Bound
+	Writes                  []string                    // has to be written meanwhile and may not lie on them, see snapshot.Options
+	BeforeFreeze, AfterThaw func(context.Context) error // hooks of the operator; may be nil
+	Still                   func(snapshot.Report)       // told which point in time the last pass holds
 }
 
 // Counters are the running totals of a pass. They may be read at any time.
@@ -68,14 +75,13 @@ func Run(ctx context.Context, cfg *Config, count *Counters) (r *source.Result, e
 		if err := p.openState(); err != nil {
 			return err
 		}
+		if err := p.openLive(ctx); err != nil {
+			return err
+		}
 		if err := p.begin(); err != nil {
 			return err
 		}
-		used, err := p.inUse(ctx)
-		if err != nil {
-			return err
-		}
-		if err := p.copyAll(ctx, used); err != nil {
+		if err := p.bring(ctx); err != nil {
 			return err
 		}
 		if err := p.verify(ctx); err != nil {
@@ -126,11 +132,11 @@ func Look(ctx context.Context, cfg *Config, count *Counters) (s *source.Survey, 
 		if err != nil {
 			return err
 		}
-		if _, err := p.openJournal(); err != nil {
+		if err := p.openJournal(); err != nil {
 			return err
 		}
 		t := &p.s.target
-		s = &source.Survey{Entries: 1, Bytes: used.Bytes(), Known: p.journal.fits(t), Target: t.Label, Type: t.Type, Free: t.Size, Notes: p.notes}
+		s = &source.Survey{Entries: 1, Bytes: used.Bytes(), Known: p.journal.fits(t), Target: t.Label, Type: t.Type, Free: t.Size, Notes: p.mapNotes}
 		p.s.bye(false)
 		return nil
 	})

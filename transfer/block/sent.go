@@ -2,6 +2,7 @@ package block
 
 import (
 	"context"
+	"math"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -76,6 +77,9 @@ func (s *sent) take(seq uint64) []brought {
 	s.queue = s.queue[n:]
 	return out
 }
+
+// all returns and forgets everything that is not acknowledged.
+func (s *sent) all() []brought { return s.take(math.MaxUint64) }
 
 // effort measures what all workers of a pass spend, for the chooser of the strength.
 type effort struct {
