@@ -135,6 +135,7 @@ func TestFamilies(t *testing.T) {
 		{"alpine", "alpine", "dhcp", dhcp}, {"alpine", "alpine", "keep", Options{}},
 	} {
 		t.Run(c.family+"/"+c.name, func(t *testing.T) {
+			t.Parallel()
 			root, facts, ctx := unpack(t, c.family), laid(t, c.kind), context.Background()
 			before := dump(t, root)
 			report, err := Run(ctx, root, facts, c.options)

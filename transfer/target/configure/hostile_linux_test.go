@@ -37,6 +37,7 @@ func TestHostileLinks(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			host := t.TempDir()
 			for _, f := range []string{"etc/fstab", "etc/hosts", "etc/hostname", "boot/grub/grub.cfg"} {
 				write(t, host, f, "/dev/sda1 / ext4 defaults 0 1\n")

@@ -22,6 +22,11 @@ func inside(dir string, f Facts, run func() error) error {
 	if err != nil {
 		return err
 	}
+	// The os package tries once, with a child that ends at once, how it can wait for children. In a new namespace that child would be
+	// the first process, and no other could start after it: have it tried here.
+	if _, err := os.FindProcess(os.Getpid()); err != nil {
+		return fmt.Errorf("chroot: %w", err)
+	}
 	result := make(chan error)
 	go func() {
 		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
@@ -69,7 +74,7 @@ func enter(dir string, nodes []node) error {
 		at, kind string
 		flags    uintptr
 	}{{"/proc", "proc", 0}, {"/sys", "sysfs", unix.MS_RDONLY}, {"/run", "tmpfs", 0}, {"/dev", "tmpfs", unix.MS_NOSUID}} {
-		if err := mount(m.kind, m.at, m.kind, m.flags, ""); err != nil {
+		if err := mount(m.kind, m.at, m.kind, m.flags, ""); err != nil && (m.at != "/run" || !errors.Is(err, unix.ENOENT)) { // older systems have none
 			return err
 		}
 	}
