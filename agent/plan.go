@@ -14,6 +14,7 @@ type Route struct {
 	OS         smsapi.OSType
 	NewServer  bool // the target is a cloud server that does not exist yet
 	Receiver   bool // the target is a running `ferry target`: there is no server to prepare or to make bootable
+	Whole      bool // the root filesystem is among what moves: a Receiver may have disks to lay out first
 	Again      bool // the task was finished; bring its target in step once more
 	Continuous bool // keep syncing after the first copy, until cutover
 	Clone      bool // only clone the target for a test
@@ -48,7 +49,11 @@ func (r Route) Sequence() []smsapi.SubtaskName {
 		data = []smsapi.SubtaskName{n.migrate, n.sync}
 	}
 	if r.Receiver {
-		return slices.Concat([]smsapi.SubtaskName{smsapi.SSLConfig}, data)
+		prepare = []smsapi.SubtaskName{smsapi.SSLConfig}
+		if r.Whole && !r.Again {
+			prepare = append(prepare, n.format)
+		}
+		return slices.Concat(prepare, data)
 	}
 	if !r.Again {
 		prepare = []smsapi.SubtaskName{smsapi.SSLConfig, smsapi.AttachAgentImage, n.format}

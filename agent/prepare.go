@@ -3,8 +3,10 @@ package agent
 import (
 	"context"
 
+	"github.com/ferry-migrate/ferry/collector"
 	"github.com/ferry-migrate/ferry/reporter/smsapi"
 	"github.com/ferry-migrate/ferry/transfer"
+	"github.com/ferry-migrate/ferry/transfer/target/layout"
 	"github.com/ferry-migrate/ferry/transfer/wire"
 )
 
@@ -29,3 +31,36 @@ func (c *connect) Run(ctx context.Context, _ *Task) error {
 
 // Progress is empty: no data moves.
 func (*connect) Progress() transfer.Progress { return transfer.Progress{} }
+
+// format is FORMAT_DISK_LINUX_FILE: it has a target of disks lay them out as those of this server. Another target has nothing to do.
+type format struct {
+	dial     wire.DialFunc
+	software string
+	plan     func(context.Context) (*layout.Plan, error)
+}
+
+// NewFormat returns the subtask FORMAT_DISK_LINUX_FILE for a target that dial reaches; plan says what its disks shall be.
+func NewFormat(dial wire.DialFunc, software string, plan func(context.Context) (*layout.Plan, error)) Subtask {
+	return &format{dial, software, plan}
+}
+
+// Name returns FORMAT_DISK_LINUX_FILE.
+func (*format) Name() string { return string(smsapi.FormatDiskLinuxFile) }
+
+// Run sends the plan and waits until the disks are laid out.
+func (f *format) Run(ctx context.Context, _ *Task) error {
+	p, err := f.plan(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = layout.Send(ctx, f.dial, f.software, p)
+	return err
+}
+
+// Progress is empty: no data moves.
+func (*format) Progress() transfer.Progress { return transfer.Progress{} }
+
+// PlanHere is the plan of the disks of this machine.
+func PlanHere(ctx context.Context) (*layout.Plan, error) {
+	return DiskPlan(collector.Collect(ctx, collector.Options{}))
+}

@@ -81,7 +81,7 @@ func (s *Session) Prepare(t *Task) (*Work, error) {
 		return fault.Operator("FERRY-NOT-SYNCING", "it ends by itself", errors.New("this task does not sync"))
 	}}
 	if route.Receiver && route.names().migrate == smsapi.MigrateLinuxFile {
-		if err := s.files(t, w, route, bodies); err != nil {
+		if err := s.files(t, w, &route, bodies); err != nil {
 			return nil, err
 		}
 	}
@@ -103,7 +103,7 @@ func isReceiver(t *smsapi.Task, o Options) bool {
 }
 
 // files adds the bodies of a file-level task, and what they share, to w.
-func (s *Session) files(t *Task, w *Work, route Route, bodies map[smsapi.SubtaskName]func(bool) Subtask) error {
+func (s *Session) files(t *Task, w *Work, route *Route, bodies map[smsapi.SubtaskName]func(bool) Subtask) error {
 	dial, counters, err := s.dial(t, w)
 	if err != nil {
 		return err
@@ -112,6 +112,7 @@ func (s *Session) files(t *Task, w *Work, route Route, bodies map[smsapi.Subtask
 	if err != nil {
 		return err
 	}
+	route.Whole = slices.Contains(roots, "/")
 	cutover := make(chan struct{})
 	var once sync.Once
 	if route.Continuous {
@@ -149,6 +150,7 @@ func (s *Session) files(t *Task, w *Work, route Route, bodies map[smsapi.Subtask
 	first := make(w.Options.Streams, w.Options.Exclude, nil)
 	again := make(w.Options.SyncStreams, w.Options.SyncExclude, w.Options.SyncOnly)
 	bodies[smsapi.SSLConfig] = func(bool) Subtask { return NewConnect(dial) }
+	bodies[smsapi.FormatDiskLinuxFile] = func(bool) Subtask { return NewFormat(dial, s.Software, PlanHere) }
 	bodies[smsapi.MigrateLinuxFile] = func(last bool) Subtask { return NewReplicate(first, false, last) }
 	bodies[smsapi.SyncLinuxFile] = func(last bool) Subtask {
 		if route.Continuous {

@@ -48,8 +48,11 @@ func (f *diskFlags) receiver(cmd *cobra.Command, t *targetFlags, state string, l
 		r.Told = func(line string, done bool) { tell(cmd.ErrOrStderr(), line, done) }
 	}
 	var err error
-	if r.Disks, err = f.targets(cmd); err != nil || f.plan == "" {
-		return r, err
+	if r.Disks, err = f.targets(cmd); err != nil {
+		return nil, err
+	}
+	if f.plan == "" {
+		return r, r.Resume(cmd.Context())
 	}
 	p, err := readPlan(f.plan)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -59,6 +60,12 @@ func (r *Receiver) Serve(ctx context.Context, l *wire.Listener) error {
 func (r *Receiver) Handle(ctx context.Context, in *wire.Incoming) {
 	defer in.Close()
 	log := r.Log.With("peer", in.Control.Remote())
+	if !slices.Contains(in.Greeting.Features, "file") { // the source sees by the answer what this is
+		if err := in.Accept(wire.Hello{Features: []string{"file"}, Software: r.Software}); err == nil {
+			_, _ = in.Control.ReadMessage() // it goes
+		}
+		return
+	}
 	var g file.Greeting
 	err := in.Greeting.Decode(&g)
 	if err == nil {

@@ -92,6 +92,9 @@ func (p *Plan) fitDisk(d *Disk, t Target, grow bool) error {
 	if grow {
 		d.Table.grow(down(room.end, mib))
 	}
+	for i := range d.Table.Partitions {
+		d.Table.Partitions[i].Least = 0 // what it is now is final
+	}
 	return nil
 }
 
@@ -148,7 +151,7 @@ func (p *Plan) repack(d *Disk, room span) error {
 			start += mib
 		}
 		q.Size = least[i] + down(int64(float64(max(0, q.Size-least[i]))*share), mib)
-		q.Start, q.Least = start, 0
+		q.Start = start
 		start += q.Size
 		if q.logical(d.Table.Style) {
 			extended.Size = start - extended.Start

@@ -14,7 +14,7 @@ import (
 // journal is the durable memory of a run: of which plan, on which disks, and how many actions of its script are done.
 type journal struct {
 	Version int      `json:"version"`
-	Plan    string   `json:"plan"`  // digest of the fitted plan
+	Plan    *Plan    `json:"plan"`  // fitted
 	Disks   []string `json:"disks"` // what tells the disks from others
 	Done    int      `json:"done"`
 
@@ -32,7 +32,7 @@ func loadJournal(dir string) (*journal, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read journal of the layout: %w", err)
 	}
-	if json.Unmarshal(text, j) != nil || j.Version != Version || j.Done < 0 {
+	if json.Unmarshal(text, j) != nil || j.Version != Version || j.Done < 0 || j.Plan == nil || j.Plan.Check() != nil {
 		return nil, nil
 	}
 	return j, nil

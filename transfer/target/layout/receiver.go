@@ -62,36 +62,47 @@ type Receiver struct {
 
 	mu     sync.Mutex
 	runner *Runner // of the disks as they are laid out
-	given  string  // digest of the plan, as it came
 }
 
 // Lay lays the disks out and mounts what is on them, each filesystem by itself.
 func (r *Receiver) Lay(ctx context.Context, p *Plan) error {
-	digest, err := p.digest()
+	fitted, err := Fit(p, r.Disks, r.Grow)
 	if err != nil {
 		return err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.runner != nil && r.given == digest {
-		return nil
+	if r.runner == nil {
+		return r.lay(ctx, fitted)
 	}
-	if r.runner != nil {
+	if !r.runner.Plan.same(fitted) {
 		return fault.Operator(CodeOther, "stop the target and start it again, with --overwrite to lose what it received", errors.New("the target's disks are laid out by another plan"))
 	}
-	fitted, err := Fit(p, r.Disks, r.Grow)
-	if err != nil {
-		return err
-	}
+	return nil
+}
+
+func (r *Receiver) lay(ctx context.Context, fitted *Plan) error {
 	run := &Runner{Plan: fitted, State: r.State, Dir: r.Dir, Overwrite: r.Overwrite, Log: r.Log, Told: r.Told}
-	if err = run.Run(ctx); err == nil {
+	err := run.Run(ctx)
+	if err == nil {
 		err = run.Mount(ctx, Volumes(fitted, r.volumes(), url.PathEscape))
 	}
 	if err != nil {
 		return errors.Join(err, run.Release(context.WithoutCancel(ctx)))
 	}
-	r.runner, r.given = run, digest
+	r.runner = run
 	return nil
+}
+
+// Resume goes on with what an earlier run laid out on these disks, if one did: a source that comes back does not send its plan again.
+func (r *Receiver) Resume(ctx context.Context) error {
+	p, err := Resumed(r.State)
+	if err != nil || p == nil || !slices.EqualFunc(p.Disks, r.Disks[:min(len(p.Disks), len(r.Disks))], func(d Disk, t Target) bool { return d.Name == t.Path && d.Size == t.Size }) {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.lay(ctx, p)
 }
 
 func (r *Receiver) volumes() string { return filepath.Join(r.Dir, "volumes") }

@@ -41,7 +41,7 @@ func (r *Runner) Run(ctx context.Context) error {
 	if err := lacking(Tools(script)); err != nil {
 		return err
 	}
-	if err := errors.Join(os.MkdirAll(r.State, 0o700), os.MkdirAll(filepath.Join(r.Dir, "top"), 0o755)); err != nil {
+	if err := errors.Join(os.MkdirAll(r.State, 0o700), os.MkdirAll(filepath.Join(r.Dir, "top"), 0o700)); err != nil {
 		return fmt.Errorf("layout: %w", err)
 	}
 	if err := r.writeGroups(); err != nil {
@@ -72,7 +72,7 @@ func (r *Runner) Grow(ctx context.Context) error {
 	if err := lacking(Tools(script)); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(filepath.Join(r.Dir, "top"), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Join(r.Dir, "top"), 0o700); err != nil {
 		return fmt.Errorf("layout: %w", err)
 	}
 	if _, err := r.claim(true); err != nil {
@@ -84,6 +84,15 @@ func (r *Runner) Grow(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// Resumed returns the plan that the last run with a state directory had, fitted, nil if there was none.
+func Resumed(state string) (*Plan, error) {
+	j, err := loadJournal(state)
+	if j == nil {
+		return nil, err
+	}
+	return j.Plan, nil
 }
 
 // Release unmounts all that is mounted below Dir, and deactivates the plan's volume groups. It may be called at any time, again too.
@@ -106,15 +115,12 @@ func (r *Runner) undo(ctx context.Context, script []Action) (err error) {
 
 // begin returns the journal that goes on from where an earlier run was cut, or a new one, once the disks may be written.
 func (r *Runner) begin(ctx context.Context, script []Action) (*journal, error) {
-	digest, err := r.Plan.digest()
-	if err != nil {
-		return nil, err
-	}
 	j, err := loadJournal(r.State)
 	if err != nil {
 		return nil, err
 	}
-	if j != nil && j.Plan == digest && j.Done <= len(script) {
+	ours := j != nil && j.Plan.same(r.Plan) && j.Done <= len(script)
+	if ours {
 		if err := r.Release(ctx); err != nil { // of a run that was killed
 			return nil, err
 		}
@@ -123,10 +129,10 @@ func (r *Runner) begin(ctx context.Context, script []Action) (*journal, error) {
 	if err != nil {
 		return nil, err
 	}
-	if j != nil && j.Plan == digest && slices.Equal(j.Disks, disks) && r.stillOurs(j, script) {
+	if ours && slices.Equal(j.Disks, disks) && r.stillOurs(j, script) {
 		return j, nil
 	}
-	j = &journal{Version: Version, Plan: digest, Disks: disks, file: journalFile(r.State)}
+	j = &journal{Version: Version, Plan: r.Plan, Disks: disks, file: journalFile(r.State)}
 	if _, err := r.claim(r.Overwrite); err != nil {
 		if !r.holdsAll(ctx, script) {
 			return nil, r.wouldLose(ctx, err)

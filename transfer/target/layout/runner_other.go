@@ -38,3 +38,6 @@ func Look(string) (Target, error) { return Target{}, unsupported() }
 
 // Free reports false.
 func Free(Target) bool { return false }
+
+// Resumed returns nil.
+func Resumed(string) (*Plan, error) { return nil, nil }
