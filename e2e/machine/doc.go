@@ -5,7 +5,10 @@
 // runs inside: it makes LVM (linear, striped, RAID 1, thin, snapshots), md, LUKS, multipath, Btrfs on two devices, partitions of every
 // sort, asks Ferry and the others, and sends all answers out by a virtio port. Two machines: BIOS with the root on LVM, and UEFI with the
 // root on Btrfs. QEMU emulates the processor (TCG), so no KVM is needed; each machine takes one to three minutes. The kernel is loaded by QEMU: GRUB
-// lies on the disks but does not run.
+// lies on these disks but does not run.
+//
+// A third and a fourth machine start from their own disk, GRUB included: a Debian full of what an old machine left in it, made to start by
+// package configure (TestConfigureBIOS, TestConfigureUEFI).
 //
 // It is a slow lab of its own: `make lab`, with the packages of packaging/ci/apt-packages-lab. FERRY_LAB_KEEP=DIR keeps the answers there, and
 // FERRY_LAB_REPLAY=DIR compares kept ones again.
