@@ -102,25 +102,17 @@ func (m *Machine) exchange(ctx context.Context) time.Duration {
 		}
 	}
 	orders, err := m.Service.Work(ctx, source, work)
-	switch {
-	case ctx.Err() != nil:
-		return 0
-	case reporter.IsGone(err):
-		orders = dcsapi.Orders{} // nothing is this server's any more
-		fallthrough
-	case err != nil:
-		if !m.quiet {
-			m.Log.Warn("the control plane does not say which migrations of Redis to run", "error", err)
-		}
-		if m.quiet = true; !reporter.IsGone(err) {
-			return failEvery
-		}
-	default:
-		m.quiet = false
-		for j, r := range said {
-			j.heard(r, time.Now())
-		}
+	if err != nil && ctx.Err() == nil && !m.quiet {
+		m.Log.Warn("the control plane does not say which migrations of Redis to run", "error", err)
 	}
+	m.quiet = err != nil
+	if err != nil && !reporter.IsGone(err) {
+		return failEvery
+	}
+	for j, r := range said {
+		j.heard(r, time.Now())
+	}
+	// A control plane that does not know this server has no orders for it: it may have given its tasks to others.
 	m.obey(ctx, orders.Tasks)
 	if len(m.jobs) > 0 {
 		return workEvery
@@ -140,6 +132,9 @@ func (m *Machine) obey(ctx context.Context, orders []dcsapi.Order) {
 				continue // two runs of a task do not meet
 			}
 			j = nil
+		}
+		if j == nil && len(m.jobs) >= m.Most {
+			continue // nobody asked for so many
 		}
 		if j == nil {
 			j = m.start(ctx, order)

@@ -273,6 +273,9 @@ func TestImport(t *testing.T) {
 	o.ID, o.Files = "b", []string{"s3://bucket/dump.rdb"}
 	p.order(o)
 	require.Equal(t, "FERRY-REDIS-OBJECTS", p.phase("b", dcsapi.PhaseFailed).Code)
+	o.ID, o.Files = "c", []string{filepath.Join(from.Dir, "dump.rdb")}
+	p.order(o)
+	require.Equal(t, "FERRY-REDIS-ORDER", p.phase("c", dcsapi.PhaseFailed).Code)
 }
 
 // Only the database that is named is moved, to the one that is named.

@@ -3,6 +3,7 @@ package machine
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/ferry-migrate/ferry/internal/fault"
@@ -19,6 +20,11 @@ func configure(order dcsapi.Order, dir string) (c redis.Config, err error) {
 	bandwidth, err := dcsapi.Bandwidth(order.BandwidthLimit)
 	if err == nil {
 		c.To, err = endpoint(order.Target)
+	}
+	for _, file := range order.Files {
+		if !slices.ContainsFunc([]string{"http://", "https://", "s3://"}, func(scheme string) bool { return strings.HasPrefix(file, scheme) }) {
+			err = errors.Join(err, errors.New("a backup file that is no URL")) // those of this server are nobody's business
+		}
 	}
 	if err == nil && order.Type == dcsapi.Online {
 		if order.Source == nil {
