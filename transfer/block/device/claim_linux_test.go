@@ -1,9 +1,12 @@
 package device
 
 import (
+	"bufio"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -198,4 +201,37 @@ func TestSourceWritten(t *testing.T) {
 		require.NoError(t, source(t, image, SourceOptions{}).Close())
 	})
 	require.NoError(t, source(t, image, SourceOptions{}).Close())
+}
+
+// TestQEMU has a real one keep an image from us, and us from it.
+func TestQEMU(t *testing.T) {
+	const qemu = "qemu-system-x86_64"
+	var said string
+	need(t, qemu)
+	image := blank(t, t.TempDir(), mib)
+	args := []string{"-nodefaults", "-machine", "pc", "-accel", "tcg", "-m", "16", "-S", "-display", "none", "-qmp", "stdio", "-drive", "if=virtio,format=raw,file=" + image}
+	cmd := exec.Command(qemu, args...)
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	in, err := cmd.StdinPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	defer cmd.Process.Kill()
+	_, err = in.Write([]byte(`{"execute":"qmp_capabilities"}`))
+	require.NoError(t, err)
+	for r := bufio.NewReader(out); !strings.Contains(said, "return"); { // its answer: the image is open
+		said, err = r.ReadString('\n')
+		require.NoError(t, err)
+	}
+	_, err = OpenSource(image, SourceOptions{})
+	refused(t, image, TargetOptions{}, CodeTargetInUse, qemu[:15]) // as long as names of processes are
+	require.NoError(t, cmd.Process.Kill())
+	_ = cmd.Wait() // killed
+	in.Close()
+	require.Equal(t, CodeSourceWritten, fault.CodeOf(err), "%v", err)
+
+	target(t, image, TargetOptions{})
+	refusal, err := exec.Command(qemu, args...).CombinedOutput()
+	require.Error(t, err)
+	require.Contains(t, string(refusal), "lock")
 }

@@ -72,6 +72,8 @@ func TestWhichLiesOnWhich(t *testing.T) {
 	other := machine(t)
 	other.boot = "other"
 	require.True(t, h.identity("dm-2").Overlaps(other.identity("sdb")))
+	require.True(t, h.identity("dm-3").Overlaps(other.identity("dm-2")))
+	require.True(t, h.identity("dm-2").Overlaps(other.identity("dm-2")), "multipath is the same bytes as its disks")
 	require.False(t, h.identity("sda").Overlaps(other.identity("sda")))
 }
 
