@@ -146,7 +146,7 @@ func TestFilesystems(t *testing.T) {
 	for _, k := range kinds {
 		t.Run(k.name, func(t *testing.T) {
 			source := k.image(t)
-			mounted(t, source, func(dir string) { age(t, dir, 1, 120<<20) })
+			mounted(t, source, func(dir string) { age(t, dir, 1, 60<<20) })
 			target, dir := filepath.Join(t.TempDir(), "copy.img"), state(t)
 			s := serve(t, nil, "--into", "image:"+target, "--state", state(t))
 			migrate := []string{"migrate", source, "--to", s.addr, "--pair", s.pair, "--state", dir}

@@ -101,7 +101,7 @@ func makeDigests(path string, chunks int64, log *slog.Logger) (*digests, error) 
 	if err := durable.WriteFile(path, head[:], 0o600); err != nil {
 		return nil, fmt.Errorf("make digest map: %w", err)
 	}
-	crashpoint.Hit("digests.made")
+	crashpoint.Hit("block.mapmade")
 	if d.f, err = os.OpenFile(path, os.O_RDWR, 0); err != nil {
 		return nil, fmt.Errorf("open digest map: %w", err)
 	}
@@ -256,7 +256,7 @@ func (d *digests) sync() error {
 	if err := d.f.Sync(); err != nil {
 		return fmt.Errorf("sync digest map: %w", err)
 	}
-	crashpoint.Hit("digests.synced")
+	crashpoint.Hit("block.mapsynced")
 	d.synced = upTo
 	return nil
 }

@@ -193,7 +193,7 @@ func (s *reception) openPass(o Open) (err error) {
 	if err := r.save(); err != nil {
 		return err
 	}
-	crashpoint.Hit("blocktarget.opened")
+	crashpoint.Hit("block.opened")
 	return s.in.Control.SendMessage(file.MsgOpened, file.Opened{})
 }
 
@@ -238,7 +238,7 @@ func (s *reception) stream(ctx context.Context, c *wire.Conn, index int) error {
 		if err := w.apply(ctx, out); err != nil {
 			return err
 		}
-		crashpoint.Hit("blocktarget.applied")
+		crashpoint.Hit("block.applied")
 		if err := s.applied.Done(h.Seq); err != nil {
 			return err
 		}
@@ -294,12 +294,12 @@ func (s *reception) durable(seq uint64) error {
 		if err := s.disk.Sync(); err != nil {
 			return err
 		}
-		crashpoint.Hit("blocktarget.synced")
+		crashpoint.Hit("block.synced")
 		s.record.Seq = seq
 		if err := s.record.save(); err != nil {
 			return err
 		}
-		crashpoint.Hit("blocktarget.saved")
+		crashpoint.Hit("block.saved")
 	}
 	return s.in.Control.SendMessage(file.MsgAck, file.Ack{Seq: seq})
 }
@@ -319,7 +319,7 @@ func (s *reception) finish(ctx context.Context, v file.Commit) error {
 	if err := s.record.save(); err != nil {
 		return err
 	}
-	crashpoint.Hit("blocktarget.committed")
+	crashpoint.Hit("block.kept")
 	s.over.Store(true)
 	s.log.Info("pass committed", "source", s.greeting.Label, "frames", v.Seq)
 	return s.in.Control.SendMessage(file.MsgDone, file.Done{})
