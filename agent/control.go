@@ -177,6 +177,34 @@ func (c *ControlClient) Stop(ctx context.Context) error {
 	return c.call(ctx, http.MethodPost, "/stop", nil, nil)
 }
 
+// maxRead is how much Read takes of an answer, in bytes.
+const maxRead = 32 << 20
+
+// Read returns what the control of a running task or agent answers to GET: /goroutines, /debug/pprof/…. A profile takes as long as it says:
+// give ctx a deadline.
+func (c *ControlClient) Read(ctx context.Context, path string) ([]byte, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://control"+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	slow := *c.http
+	slow.Timeout = 0
+	response, err := slow.Do(request)
+	if err != nil {
+		return nil, notRunning(err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("local control answered %s", response.Status)
+	}
+	return io.ReadAll(io.LimitReader(response.Body, maxRead))
+}
+
+func notRunning(err error) error {
+	return fault.Operator("FERRY-NOT-RUNNING", "start it, or name its state directory with --state",
+		fmt.Errorf("no migration or agent runs with this state directory: %w", err))
+}
+
 func (c *ControlClient) call(ctx context.Context, method, path string, in, out any) error {
 	body, err := json.Marshal(in)
 	if err != nil {
@@ -188,8 +216,7 @@ func (c *ControlClient) call(ctx context.Context, method, path string, in, out a
 	}
 	response, err := c.http.Do(request)
 	if err != nil {
-		return fault.Operator("FERRY-NOT-RUNNING", "start it, or name its state directory with --state",
-			fmt.Errorf("no migration or agent runs with this state directory: %w", err))
+		return notRunning(err)
 	}
 	defer response.Body.Close()
 	answer := json.NewDecoder(io.LimitReader(response.Body, maxAnswerBody))

@@ -76,15 +76,13 @@ func errorLine(err error) string {
 	return strings.Join(strings.FieldsFunc(line, func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
 }
 
-// run executes the command line args. An error from before the command itself began is one of usage.
-func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	began := false
+// rootCommand returns the whole command line.
+func rootCommand() *cobra.Command {
 	root := &cobra.Command{
-		Use:              "ferry",
-		Short:            "Move a running server to another machine",
-		SilenceErrors:    true,
-		SilenceUsage:     true,
-		PersistentPreRun: func(*cobra.Command, []string) { began = true },
+		Use:           "ferry",
+		Short:         "Move a running server to another machine",
+		SilenceErrors: true,
+		SilenceUsage:  true,
 	}
 	root.AddCommand(
 		migrateCommand(),
@@ -97,9 +95,18 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		discoverCommand(),
 		checkCommand(),
 		redisCommand(),
+		debugCommand(),
 		versionCommand(),
 		freezerCommand(),
 	)
+	return root
+}
+
+// run executes the command line args. An error from before the command itself began is one of usage.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	began := false
+	root := rootCommand()
+	root.PersistentPreRun = func(*cobra.Command, []string) { began = true }
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
