@@ -25,6 +25,7 @@ type redisFlags struct {
 	dbs                                       []int
 	mapDB, include, exclude, types, commands  []string
 	settle                                    time.Duration
+	objects                                   redis.ObjectStore
 }
 
 // redisMemory is what the process may take before it collects garbage all the time, bytes.
@@ -70,8 +71,10 @@ func redisMigrateCommand() *cobra.Command {
 func redisImportCommand() *cobra.Command {
 	f := &redisFlags{}
 	cmd := &cobra.Command{
-		Use:     "import FILE… --to URL",
-		Short:   "Put RDB and AOF files on a target, in their order; a FILE may be an http or https URL",
+		Use:   "import FILE… --to URL",
+		Short: "Put RDB and AOF files on a target, in their order; a FILE may be an http or https URL, or s3://BUCKET/KEY",
+		Long: "A FILE s3://BUCKET/KEY lies in the S3-compatible store at --s3-endpoint; AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are its access\n" +
+			"key, none for objects that anyone may read.",
 		Example: "  ferry redis import dump.rdb --to redis://new:6379\n  ferry redis import appendonlydir/appendonly.aof.manifest --to redis://new:6379",
 		Args:    cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -86,6 +89,8 @@ func redisImportCommand() *cobra.Command {
 		},
 	}
 	f.add(cmd, false)
+	cmd.Flags().StringVar(&f.objects.Endpoint, "s3-endpoint", "", "URL of the object store of s3:// files")
+	cmd.Flags().StringVar(&f.objects.Region, "s3-region", "", "region of the object store (default us-east-1)")
 	cmd.Flags().StringSliceVar(&f.types, "type", nil, "only values of this type in snapshots: string, list, set, zset, hash, stream; repeatable")
 	return cmd
 }
@@ -212,6 +217,9 @@ func (f *redisFlags) migration(from bool) (*redis.Migration, error) {
 		if c.From, err = server("from", f.from); err != nil {
 			return nil, err
 		}
+	} else {
+		f.objects.AccessKey, f.objects.SecretKey = os.Getenv("AWS_ACCESS_KEY_ID"), os.Getenv("AWS_SECRET_ACCESS_KEY")
+		c.Objects = &f.objects
 	}
 	if c.To, err = server("to", f.to); err != nil {
 		return nil, err

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -73,6 +75,13 @@ func TestRedis(t *testing.T) {
 	_, err = ferry("import", filepath.Join(dir, "dump.rdb"), "--to", to, "--json", "--state", state, "--on-existing", "skip")
 	require.NoError(t, err)
 	require.Equal(t, "3", do(target, "DBSIZE"))
+	store := httptest.NewServer(http.StripPrefix("/bucket", http.FileServer(http.Dir(dir))))
+	defer store.Close()
+	do(target, "FLUSHALL")
+	_, err = ferry("import", "s3://bucket/dump.rdb", "--s3-endpoint", store.URL, "--to", to, "--json", "--state", state)
+	require.NoError(t, err)
+	http.DefaultClient.CloseIdleConnections()
+	require.Equal(t, do(source, "DBSIZE"), do(target, "DBSIZE"))
 }
 
 func TestRedisUsage(t *testing.T) {

@@ -108,7 +108,7 @@ func TestFollowed(t *testing.T) {
 	require.NotContains(t, said, "target-secret")
 }
 
-// A full copy ends by itself; so does an import of a file from an HTTP server. What cannot work says why.
+// A full copy ends by itself, also when its machine is killed in the middle; so does an import of a file from an HTTP server. What cannot work says why.
 func TestCopiedAndImported(t *testing.T) {
 	from, to := redis.Start(t), redis.Start(t)
 	from.Do("DEBUG POPULATE 20000 key 64")
@@ -119,8 +119,13 @@ func TestCopiedAndImported(t *testing.T) {
 		id, _ := answer["id"].(string)
 		return id
 	}
-	id := create(fmt.Sprintf(`{"task_name":"once","migration_type":"online_migration","migration_method":"full_amount_migration",
-		"source_instance":{"addrs":%q},"target_instance":{"id":"t","addrs":%q}}`, from.Addr, to.Addr))
+	machine, _ := s.ask("POST", "/migration/instance", `{"name":"once","vpc_id":"v","subnet_id":"s","security_group_id":"g"}`)
+	id, _ := machine["instance_id"].(string)
+	s.ask("POST", "/migration/"+id+"/task", fmt.Sprintf(`{"migration_method":"full_amount_migration","resume_mode":"auto","bandwidth_limit_mb":"1",
+		"source_instance":{"addrs":%q},"target_instance":{"addrs":%q}}`, from.Addr, to.Addr))
+	s.until("/migration-task/"+id, "status", func(v any) bool { return v != "MIGRATING" })
+	kill(s.machine)
+	s.work()
 	s.status(id, "SUCCESS")
 	same(t, from, to)
 	stats, _ := s.ask("GET", "/migration-task/"+id+"/stats", "")
