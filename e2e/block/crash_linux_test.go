@@ -107,7 +107,7 @@ func crash(t *testing.T, side string, pass int, env string) {
 	if side == "target" {
 		r.serve(env)
 		p := begin(t, nil, "migrate", r.source, "--to", r.server.addr, "--pair", r.server.pair, "--state", r.state)
-		_ = r.server.cmd.Wait() // it crashes
+		_ = r.server.cmd.Wait()  // it crashes
 		_ = p.cmd.Process.Kill() // it would wait for the target to come back
 		p.wait(t)
 	} else {

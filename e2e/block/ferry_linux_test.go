@@ -70,8 +70,31 @@ type result struct {
 
 // process is a ferry migrate or verify that runs.
 type process struct {
-	cmd            *exec.Cmd
-	stdout, stderr bytes.Buffer
+	cmd    *exec.Cmd
+	stderr bytes.Buffer
+
+	mu     sync.Mutex
+	news   *sync.Cond
+	stdout bytes.Buffer
+}
+
+// Write takes what ferry prints.
+func (p *process) Write(b []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.news.Broadcast()
+	return p.stdout.Write(b)
+}
+
+// passes waits until ferry has told of n passes.
+func (p *process) passes(t testing.TB, n int) {
+	t.Helper()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for strings.Count(p.stdout.String(), `{"event":"pass"`) < n {
+		require.NoError(t, p.cmd.Process.Signal(syscall.Signal(0)), p.stderr.String())
+		p.news.Wait()
+	}
 }
 
 // begin starts ferry with --json; env are NAME=value.
@@ -79,7 +102,8 @@ func begin(t testing.TB, env []string, args ...string) *process {
 	t.Helper()
 	p := &process{cmd: exec.Command(ferry(t), append(args, "--json")...)}
 	p.cmd.Env = append(os.Environ(), env...)
-	p.cmd.Stdout, p.cmd.Stderr = &p.stdout, &p.stderr
+	p.news = sync.NewCond(&p.mu)
+	p.cmd.Stdout, p.cmd.Stderr = p, &p.stderr
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	require.NoError(t, p.cmd.Start())
 	return p
