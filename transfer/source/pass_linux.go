@@ -54,6 +54,9 @@ type pass struct {
 	differs *differences
 }
 
+// workersPerStream: while one waits for the disk or the network, another reads.
+const workersPerStream = 2
+
 // jobsAhead is how many jobs the planner may be ahead of the workers.
 const jobsAhead = 2
 
@@ -78,9 +81,9 @@ func (p *pass) hash(path []byte) uint64 { return maphash.Bytes(p.seed, path) }
 
 // copy walks the source, reads and sends: everything up to the hard links.
 func (p *pass) copy(ctx context.Context) error {
-	streams := len(p.s.streams)
+	workers := workersPerStream * len(p.s.streams)
 	p.jobs = make(chan *job, jobsAhead)
-	p.free = make(chan *job, 2*streams+jobsAhead)
+	p.free = make(chan *job, 2*workers+jobsAhead)
 	g, ctx := errgroup.WithContext(ctx)
 	watch, done := context.WithCancel(ctx)
 	defer done()
@@ -92,8 +95,11 @@ func (p *pass) copy(ctx context.Context) error {
 		counting.Go(func() { p.total(watch) })
 	}
 	context.AfterFunc(ctx, func() { p.rec.fail(context.Cause(ctx)) })
-	for i := range streams {
-		g.Go(func() error { return p.work(ctx, i) })
+	for _, c := range p.s.streams {
+		l := &lane{conn: c}
+		for range workersPerStream {
+			g.Go(func() error { return p.work(ctx, l) })
+		}
 	}
 	g.Go(func() error {
 		pl := &planner{p: p, ctx: ctx, links: map[linkKey]*linkGroup{}}
@@ -103,7 +109,7 @@ func (p *pass) copy(ctx context.Context) error {
 		if err := pl.run(); err != nil {
 			return err
 		}
-		for range streams {
+		for range workers {
 			select {
 			case p.jobs <- nil:
 			case <-ctx.Done():

@@ -7,6 +7,7 @@ import (
 	"github.com/ferry-migrate/ferry/internal/crashpoint"
 	"github.com/ferry-migrate/ferry/transfer/file"
 	"github.com/ferry-migrate/ferry/transfer/file/manifest"
+	"github.com/ferry-migrate/ferry/transfer/wire"
 )
 
 // recorder lets jobs finish in order: their entries go to the next manifest, their frames get numbers.
@@ -46,25 +47,42 @@ func (r *recorder) fail(err error) {
 	r.cond.Broadcast()
 }
 
-// record waits for the job's turn, appends its entries and numbers its frames: first, first+1, …, each of which may be applied
-// once all up to after are; with each true also only after the one before.
-func (r *recorder) record(j *job, frames int) (first, after uint64, err error) {
+// place is where the frames of a job stand: they are first, first+1, …, each may be applied once all up to after are, and they leave
+// on their lane when it is at the ticket.
+type place struct {
+	first, after uint64
+	ticket       int64
+}
+
+// lane is a stream that several workers share. Its frames leave in the order of their numbers: the target reads a stream in order, and
+// waits at a frame for all that must come before.
+type lane struct {
+	conn        *wire.Conn
+	given, gone int64 // tickets; guarded by recorder.mu
+}
+
+// record waits for the job's turn, appends its entries and numbers its frames.
+func (r *recorder) record(j *job, frames int, l *lane) (at place, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for r.turn != j.n && r.err == nil {
 		r.cond.Wait()
 	}
 	if r.err != nil {
-		return 0, 0, r.err
+		return at, r.err
 	}
-	first = r.seq + 1
+	at.first = r.seq + 1
 	r.seq += uint64(frames)
-	after = r.fence
+	at.after = r.fence
 	switch {
 	case j.wait || j.fence:
-		after = first - 1
+		at.after = at.first - 1
 	case j.large != nil:
-		after = max(after, j.large.begin)
+		at.after = max(at.after, j.large.begin)
+	}
+	if frames > 0 {
+		at.ticket = l.given
+		l.given++
 	}
 	if j.fence {
 		r.fence = r.seq
@@ -74,7 +92,25 @@ func (r *recorder) record(j *job, frames int) (first, after uint64, err error) {
 	}
 	r.turn++
 	r.cond.Broadcast()
-	return first, after, r.err
+	return at, r.err
+}
+
+// enter waits until the lane is at the ticket.
+func (r *recorder) enter(l *lane, ticket int64) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for l.gone != ticket && r.err == nil {
+		r.cond.Wait()
+	}
+	return r.err
+}
+
+// leave lets the next ticket in.
+func (r *recorder) leave(l *lane) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	l.gone++
+	r.cond.Broadcast()
 }
 
 func (r *recorder) append(j *job) error {
@@ -140,9 +176,9 @@ func (r *recorder) raise() uint64 {
 }
 
 // work is the body of a worker: it takes jobs until there are no more, or the pass ends.
-func (p *pass) work(ctx context.Context, index int) error {
+func (p *pass) work(ctx context.Context, l *lane) error {
 	w := newWorker(p)
-	f := newFramer(p.s.streams[index], p.effort)
+	f := newFramer(l.conn, p.effort)
 	for {
 		var j *job
 		select {
@@ -153,14 +189,14 @@ func (p *pass) work(ctx context.Context, index int) error {
 		if j == nil {
 			return nil
 		}
-		if err := p.do(w, f, j); err != nil {
+		if err := p.do(w, f, l, j); err != nil {
 			p.rec.fail(err)
 			return err
 		}
 	}
 }
 
-func (p *pass) do(w *worker, f *framer, j *job) error {
+func (p *pass) do(w *worker, f *framer, l *lane, j *job) error {
 	if err := w.run(j); err != nil {
 		return err
 	}
@@ -170,21 +206,35 @@ func (p *pass) do(w *worker, f *framer, j *job) error {
 	if err := f.encode(w.ops, w.cuts); err != nil {
 		return err
 	}
-	first, after, err := p.rec.record(j, len(f.frames))
+	at, err := p.rec.record(j, len(f.frames), l)
 	if err != nil {
 		return err
 	}
 	crashpoint.Hit("source.recorded")
-	if len(f.frames) > 0 && p.strict {
-		if err := p.rec.w.SyncTo(first + uint64(len(f.frames)) - 1); err != nil {
+	if len(f.frames) > 0 {
+		if err := p.dispatch(f, l, at, j.fence); err != nil {
 			return err
 		}
-	}
-	if err := f.send(first, after, j.fence); err != nil {
-		return p.s.why(err)
 	}
 	crashpoint.Hit("source.sent")
 	p.account(w, j)
 	p.recycle(j)
+	return nil
+}
+
+// dispatch sends the frames of a job, in a strict pass once what was recorded of it is durable.
+func (p *pass) dispatch(f *framer, l *lane, at place, chain bool) error {
+	if p.strict {
+		if err := p.rec.w.SyncTo(at.first + uint64(len(f.frames)) - 1); err != nil {
+			return err
+		}
+	}
+	if err := p.rec.enter(l, at.ticket); err != nil {
+		return err
+	}
+	defer p.rec.leave(l)
+	if err := f.send(at.first, at.after, chain); err != nil {
+		return p.s.why(err)
+	}
 	return nil
 }

@@ -18,6 +18,9 @@ type begun struct {
 	perm  uint32
 	gid   uint32
 
+	// writing is held around writes. The kernel lets one writer at a time into a file, and spins while it waits.
+	writing sync.Mutex
+
 	// Guarded by files.mu.
 	users  int
 	at     *list.Element // nil once forgotten: the last user closes it

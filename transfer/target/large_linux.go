@@ -103,7 +103,9 @@ func (a *applier) extent(d *dir, op *file.Op) error {
 	var e unix.Errno
 	switch op.Code {
 	case file.OpExtent:
+		b.writing.Lock()
 		e = pwriteAll(b.fd, op.Data, op.Offset)
+		b.writing.Unlock()
 	case file.OpZero:
 		e = a.writeZeroes(b.fd, op.Offset, op.Length)
 	case file.OpPunch:
