@@ -184,7 +184,11 @@ func (m *diskPlan) group(vg *inventory.VolumeGroup) {
 func (m *diskPlan) btrfs(u *layout.Use, device string) {
 	u.Block, u.Has = 0, nil
 	i := slices.IndexFunc(m.s.Btrfs, func(fs inventory.Btrfs) bool { return fs.UUID == u.UUID })
-	if i < 0 || len(m.s.Btrfs[i].Devices) == 0 || m.s.Btrfs[i].Devices[0].Name != device {
+	if i < 0 {
+		return
+	}
+	first := slices.IndexFunc(m.s.Btrfs[i].Devices, func(d inventory.BtrfsDevice) bool { return d.Name != "" })
+	if first < 0 || m.s.Btrfs[i].Devices[first].Name != device {
 		return
 	}
 	fs := &m.s.Btrfs[i]
@@ -200,22 +204,26 @@ func (m *diskPlan) btrfs(u *layout.Use, device string) {
 			u.Trees.Metadata = strings.ToLower(p.Profile)
 		}
 	}
+	known, used := map[string]bool{}, map[string]bool{}
 	for _, v := range fs.Subvolumes {
-		if v.Snapshot {
+		known[v.Path] = true
+	}
+	for i := range m.s.Mounts {
+		at := &m.s.Mounts[i]
+		ours := slices.ContainsFunc(fs.Devices, func(d inventory.BtrfsDevice) bool { return d.Name == at.Source })
+		if sub := strings.TrimPrefix(at.Root, "/"); ours && at.Type == layout.Btrfs && !at.Bind && !at.Overmount && (sub == "" || known[sub]) {
+			u.Mounts = append(u.Mounts, layout.Mount{Path: at.Path, Subvolume: sub})
+			used[sub] = true
+		}
+	}
+	for _, v := range fs.Subvolumes {
+		if v.Snapshot && !used[v.Path] && v.ID != fs.DefaultSubvolume { // some systems run from a snapshot
 			m.leave("%s in Btrfs %s is a snapshot", v.Path, u.UUID)
 			continue
 		}
 		u.Trees.Subvolumes = append(u.Trees.Subvolumes, v.Path)
 		if v.ID == fs.DefaultSubvolume {
 			u.Trees.Default = v.Path
-		}
-	}
-	for i := range m.s.Mounts {
-		at := &m.s.Mounts[i]
-		sub := strings.TrimPrefix(at.Root, "/")
-		ours := slices.ContainsFunc(fs.Devices, func(d inventory.BtrfsDevice) bool { return d.Name == at.Source })
-		if ours && at.Type == layout.Btrfs && !at.Bind && !at.Overmount && (sub == "" || slices.Contains(u.Trees.Subvolumes, sub)) {
-			u.Mounts = append(u.Mounts, layout.Mount{Path: at.Path, Subvolume: sub})
 		}
 	}
 }

@@ -143,3 +143,25 @@ func TestDiskPlanSaysWhatStaysBehind(t *testing.T) {
 		require.Contains(t, strings.Join(p.Left, "\n"), what)
 	}
 }
+
+// TestDiskPlanKeepsTheSnapshotASystemRunsFrom, as some distributions have it; other snapshots stay behind.
+func TestDiskPlanKeepsTheSnapshotASystemRunsFrom(t *testing.T) {
+	id := "00000000-0000-4000-8000-000000000001"
+	s := &inventory.Server{
+		Disks: []inventory.Disk{{Name: "/dev/sda", Kind: inventory.KindDisk, Size: 1 << 30, LogicalSector: 512, Content: &inventory.Content{Type: "btrfs", Class: inventory.ClassFilesystem, UUID: id}}},
+		Btrfs: []inventory.Btrfs{{
+			UUID: id, Devices: []inventory.BtrfsDevice{{ID: 1, Name: "/dev/sda"}}, DefaultSubvolume: 258, NodeSize: 16384, SectorSize: 4096,
+			Profiles: []inventory.BtrfsProfile{{Kind: "data", Profile: "single"}, {Kind: "metadata", Profile: "DUP"}},
+			Subvolumes: []inventory.Subvolume{
+				{ID: 256, Path: "@"}, {ID: 258, Path: "@/.snapshots/1/snapshot", Snapshot: true}, {ID: 259, Path: "@/.snapshots/2/snapshot", Snapshot: true},
+			},
+		}},
+		Mounts: []inventory.Mount{{Source: "/dev/sda", Type: "btrfs", Root: "/@/.snapshots/1/snapshot", Path: "/"}, {Source: "/dev/sda", Type: "btrfs", Root: "/@/not/one", Path: "/mnt"}},
+	}
+	p, err := agent.DiskPlan(s)
+	require.NoError(t, err)
+	u := p.Disks[0].Use
+	require.Equal(t, &layout.Trees{Node: 16384, Data: "single", Metadata: "dup", Subvolumes: []string{"@", "@/.snapshots/1/snapshot"}, Default: "@/.snapshots/1/snapshot"}, u.Trees)
+	require.Equal(t, []layout.Mount{{Path: "/", Subvolume: "@/.snapshots/1/snapshot"}}, u.Mounts)
+	require.Len(t, p.Left, 1)
+}

@@ -3,6 +3,7 @@ package layout
 import (
 	"regexp"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -141,4 +142,35 @@ func starts(p *Plan) (out []span) {
 		}
 	}
 	return out
+}
+
+// TestScriptIsWhatAPersonTypes: the lines of a plan, in their order, quoted for a shell.
+func TestScriptIsWhatAPersonTypes(t *testing.T) {
+	p := sample("vg0")
+	fitted, err := Fit(p, targets(p), false)
+	require.NoError(t, err)
+	var lines []string
+	for _, a := range Script(fitted, "/run/x") {
+		lines = append(lines, a.String())
+	}
+	text := strings.Join(lines, "\n")
+	at := -1
+	for _, want := range []string{
+		"wipefs --all --quiet /dev/sda\n# ferry writes the gpt table of /dev/sda, id " + id(1),
+		"\n#   2   start 2097152        size 41943040       type C12A7328-F81F-11D2-BA4B-00A0C93EC93B uuid " + id(3) + " name 'EFI ä'",
+		"# ferry writes the mbr table of /dev/sdb, id 1a2b3c4d",
+		"pvcreate -ff --yes --quiet --devices /dev/sda4 --uuid " + lvid(1) + " --restorefile /run/x/vg0.vg /dev/sda4",
+		"vgcfgrestore --yes --quiet --devices /dev/sda4 --file /run/x/vg0.vg vg0\nvgchange --quiet --activate y --devices /dev/sda4 vg0",
+		"mkfs.vfat -i 1234ABCD -n ESP -F 16 /dev/sda2",
+		"mkfs.ext4 -q -F -U " + id(5) + " -L boot -b 1024 -I 256 -i 4096 -O none,has_journal,ext_attr,resize_inode,dir_index,filetype,extent,",
+		"mkswap --uuid " + id(8) + " --label swap0 /dev/sdb5",
+		"mkfs.btrfs -q -f -U " + pool + ` -L 'pool, it'\''s' -n 16384 -s 4096 -d single -m raid1 -O no-holes -R ^free-space-tree /dev/sdc /dev/sdd`,
+		"mkfs.xfs -q -f -m uuid=" + id(13) + ",crc=1,finobt=1,rmapbt=0,reflink=0,bigtime=0,inobtcount=0 -L data -b size=4096 -i sparse=1,nrext64=0,size=512 /dev/vg0/data",
+		"mount -t btrfs -o subvolid=5,device=/dev/sdc,device=/dev/sdd /dev/sdc /run/x/top && btrfs subvolume create /run/x/top/@ && umount /run/x/top",
+		"btrfs subvolume set-default /run/x/top/@",
+	} {
+		i := strings.Index(text, want)
+		require.Greater(t, i, at, "%s\nin\n%s", want, text)
+		at = i
+	}
 }

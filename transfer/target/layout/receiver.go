@@ -7,11 +7,13 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 
+	"github.com/ferry-migrate/ferry/internal/durable"
 	"github.com/ferry-migrate/ferry/internal/fault"
 	"github.com/ferry-migrate/ferry/transfer/target"
 	"github.com/ferry-migrate/ferry/transfer/wire"
@@ -61,7 +63,8 @@ type Receiver struct {
 	Told      func(line string, done bool) // as in Runner
 
 	mu     sync.Mutex
-	runner *Runner // of the disks as they are laid out
+	runner *Runner  // of the disks as they are laid out
+	lock   *os.File // on Dir
 }
 
 // Lay lays the disks out and mounts what is on them, each filesystem by itself.
@@ -81,10 +84,17 @@ func (r *Receiver) Lay(ctx context.Context, p *Plan) error {
 	return nil
 }
 
-func (r *Receiver) lay(ctx context.Context, fitted *Plan) error {
+func (r *Receiver) lay(ctx context.Context, fitted *Plan) (err error) {
+	if r.lock == nil {
+		if err := os.MkdirAll(r.Dir, 0o700); err != nil {
+			return fmt.Errorf("layout: %w", err)
+		}
+		if r.lock, err = durable.Lock(filepath.Join(r.Dir, "lock")); err != nil {
+			return err
+		}
+	}
 	run := &Runner{Plan: fitted, State: r.State, Dir: r.Dir, Overwrite: r.Overwrite, Log: r.Log, Told: r.Told}
-	err := run.Run(ctx)
-	if err == nil {
+	if err = run.Run(ctx); err == nil {
 		err = run.Mount(ctx, Volumes(fitted, r.volumes(), url.PathEscape))
 	}
 	if err != nil {
@@ -116,6 +126,9 @@ func (r *Receiver) Serve(ctx context.Context, l *wire.Listener) (err error) {
 		if r.runner != nil {
 			err = errors.Join(err, r.runner.Release(context.WithoutCancel(ctx)))
 			r.runner = nil
+		}
+		if r.lock != nil {
+			r.lock.Close()
 		}
 	}()
 	var sessions sync.WaitGroup

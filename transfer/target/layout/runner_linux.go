@@ -86,10 +86,10 @@ func (r *Runner) Grow(ctx context.Context) error {
 	return nil
 }
 
-// Resumed returns the plan that the last run with a state directory had, fitted, nil if there was none.
+// Resumed returns the fitted plan of the last run with a state directory, nil if there was none or the disks have other tables by now.
 func Resumed(state string) (*Plan, error) {
 	j, err := loadJournal(state)
-	if j == nil {
+	if j == nil || slices.ContainsFunc(j.Plan.Disks, func(d Disk) bool { return d.Table != nil && !tableHolds(&d) }) {
 		return nil, err
 	}
 	return j.Plan, nil
@@ -103,14 +103,19 @@ func (r *Runner) Release(ctx context.Context) error {
 	return r.undo(ctx, Script(r.Plan, r.Dir))
 }
 
-// undo ends what script left in the running system.
+// undo ends what script left in the running system, also half of it.
 func (r *Runner) undo(ctx context.Context, script []Action) (err error) {
 	for i := range script {
-		if a := &script[i]; a.Undo != nil && r.holds(ctx, a) {
+		if a := &script[i]; a.Undo != nil && slices.ContainsFunc(a.Proof.Nodes, exists) {
 			err = errors.Join(err, r.run(ctx, a.Undo))
 		}
 	}
 	return err
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // begin returns the journal that goes on from where an earlier run was cut, or a new one, once the disks may be written.
@@ -291,24 +296,17 @@ func (r *Runner) holds(ctx context.Context, a *Action) bool {
 	if a.Argv == nil {
 		return tableHolds(a.Disk)
 	}
-	for _, n := range a.Proof.Nodes {
-		if _, err := os.Stat(n); err != nil {
-			return false
-		}
+	if slices.ContainsFunc(a.Proof.Nodes, func(n string) bool { return !exists(n) }) {
+		return false
 	}
 	if a.Proof.Argv == nil {
 		return true
 	}
 	out, err := r.output(ctx, a.Proof.Argv)
-	if err != nil {
-		return false
-	}
-	for _, want := range a.Proof.Says {
-		if !strings.Contains(strings.ToLower(out), strings.ToLower(want)) {
-			return false
-		}
-	}
-	return true
+	lines := strings.Split(strings.ToLower(out), "\n")
+	return err == nil && !slices.ContainsFunc(a.Proof.Says, func(want string) bool {
+		return !slices.ContainsFunc(lines, func(line string) bool { return strings.HasSuffix(strings.TrimSpace(line), strings.ToLower(want)) })
+	})
 }
 
 func (r *Runner) run(ctx context.Context, argv []string) error {

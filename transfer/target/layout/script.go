@@ -33,7 +33,7 @@ type Action struct {
 // journal alone knows.
 type Proof struct {
 	Argv  []string
-	Says  []string // lines that must be among its output
+	Says  []string // each has to be the end of a line of its output
 	Nodes []string
 }
 
@@ -166,7 +166,10 @@ func (p *Plan) groupActions(g *Group, dir string) (out []Action) {
 	activate := func(how string) []string {
 		return append(append([]string{"vgchange", "--quiet", "--activate", how}, only...), g.Name)
 	}
-	nodes := []string{}
+	if len(g.Volumes) == 0 {
+		return out
+	}
+	var nodes []string
 	for _, v := range g.Volumes {
 		nodes = append(nodes, "/dev/"+g.Name+"/"+v.Name)
 	}
