@@ -152,7 +152,7 @@ func (s *system) patch(d BootDisk, at, room int64, data []byte, why string) erro
 		if err := s.journal.begin(); err != nil {
 			return err
 		}
-		if err := s.journal.note(record{Device: d.Device, At: at, Saved: base64.StdEncoding.EncodeToString(old)}); err != nil {
+		if err := s.journal.add(record{Device: d.Device, At: at, Saved: base64.StdEncoding.EncodeToString(old)}); err != nil {
 			return err
 		}
 	}

@@ -138,6 +138,9 @@ func Run(ctx context.Context, root string, f Facts, o Options) (Report, error) {
 	if err := o.check(); err != nil {
 		return *r, err
 	}
+	if err := s.finish(); err != nil {
+		return *r, err
+	}
 	for _, st := range steps {
 		if err := ctx.Err(); err != nil {
 			return *r, context.Cause(ctx)

@@ -4,7 +4,7 @@ package configure
 
 import "os"
 
-// A Linux system is configured where it will run: on Linux. Elsewhere this package builds, and Run is refused before it writes.
+// A Linux system is configured where it will run: on Linux. Elsewhere this package builds, and openTree refuses.
 
 func liken(*os.File, *os.File) error { return os.ErrInvalid }
 func syncNames(*os.File) error       { return nil }

@@ -101,8 +101,10 @@ func (s *system) newHostKeys(ctx context.Context) error {
 		}
 		kind := strings.TrimSuffix(strings.TrimPrefix(path.Base(name), "ssh_host_"), "_key")
 		if !regexp.MustCompile(`^(rsa|ecdsa|ed25519)$`).MatchString(kind) { // dsa is not made any more
-			if err := s.remove(name, "ssh host key of a kind that is not made any more"); err != nil {
-				return err
+			for _, old := range []string{name + ".pub", name} {
+				if err := s.remove(old, "ssh host key of a kind that is not made any more"); err != nil {
+					return err
+				}
 			}
 			continue
 		}

@@ -19,31 +19,25 @@ import (
 type builder struct {
 	program string
 	argv    func(k *kernel) []string // makes /tmp/image
-	keep    func(s *system) error    // has later updates of the kernel include the drivers too; nil if they do
+	set     func(s *system) error    // changes settings that leave drivers out; nil if the arguments say enough
 }
 
 var builders = []builder{
-	{"mkinitramfs", func(k *kernel) []string { return []string{"-o", "/tmp/image", k.version} }, func(s *system) error {
-		return s.put("/etc/initramfs-tools/conf.d/ferry.conf", made+"MODULES=most\n", permFile, "drivers of any machine, after updates too")
-	}},
+	{"mkinitramfs", func(k *kernel) []string { return []string{"-o", "/tmp/image", k.version} }, (*system).mostModules},
 	{"dracut", func(k *kernel) []string {
 		return []string{"--force", "--no-hostonly", "--add-drivers", strings.Join(k.modular(), " "), "/tmp/image", k.version}
-	}, func(s *system) error {
-		return s.put("/etc/dracut.conf.d/99-ferry.conf", made+"add_drivers+=\" "+strings.Join(drivers, " ")+" \"\n", permFile, "drivers of virtual machines, after updates too")
-	}},
-	{"mkinitcpio", func(k *kernel) []string { return []string{"-k", k.version, "-S", "autodetect", "-g", "/tmp/image"} }, func(s *system) error {
-		return s.edit("/etc/mkinitcpio.conf", "drivers of virtual machines, after updates too", initcpioModules)
-	}},
+	}, nil},
+	{"mkinitcpio", func(k *kernel) []string { return []string{"-k", k.version, "-S", "autodetect", "-g", "/tmp/image"} }, nil},
 	{"mkinitfs", func(k *kernel) []string { return []string{"-o", "/tmp/image", k.version} }, func(s *system) error {
-		return s.edit("/etc/mkinitfs/mkinitfs.conf", "drivers of virtual machines, after updates too", s.initfsFeatures)
+		return s.edit("/etc/mkinitfs/mkinitfs.conf", "drivers of virtual machines", s.initfsFeatures)
 	}},
 }
 
 // inputs are the files that an initramfs takes up and that steps before this one may have changed.
-var inputs = []string{"/etc/fstab", "/etc/crypttab", "/etc/lvm/devices/system.devices", "/etc/initramfs-tools/conf.d/resume", "/etc/initramfs-tools/conf.d/ferry.conf",
-	"/etc/dracut.conf.d/99-ferry.conf", "/etc/mkinitcpio.conf", "/etc/mkinitfs/mkinitfs.conf"}
+var inputs = []string{"/etc/crypttab", "/etc/lvm/devices/system.devices", "/etc/initramfs-tools/conf.d/resume"}
 
-// images gives every kernel an initramfs with the drivers of virtual machines.
+// images gives every kernel an initramfs with the drivers of virtual machines. One that has them, and took up nothing that was changed,
+// stays.
 func images(ctx context.Context, s *system) error {
 	kernels := s.kernels()
 	if len(kernels) == 0 {
@@ -53,24 +47,23 @@ func images(ctx context.Context, s *system) error {
 	if err := s.edit("/etc/initramfs-tools/conf.d/resume", "device of hibernation by UUID", s.resume); err != nil {
 		return err
 	}
-	i := slices.IndexFunc(builders, func(b builder) bool { return s.program(b.program) != "" })
-	if i >= 0 {
-		if err := builders[i].keep(s); err != nil {
+	program := slices.IndexFunc(builders, func(b builder) bool { return s.program(b.program) != "" })
+	if program >= 0 && builders[program].set != nil {
+		if err := builders[program].set(s); err != nil {
 			return err
 		}
 	}
 	for _, k := range kernels {
 		in, err := s.modulesIn(k.image)
-		if err != nil && !missing(err) && !errors.Is(err, initramfs.ErrCompression) {
-			s.warn("%s is damaged and made anew: %v", k.image, err)
+		unreadable := errors.Is(err, initramfs.ErrCompression)
+		if err != nil && !missing(err) && !unreadable {
+			s.warn("%s is damaged: %v", k.image, err)
 		}
-		done := s.changed(k.image)
-		if (err == nil && len(k.lacking(in)) == 0 || errors.Is(err, initramfs.ErrCompression)) && (done || !s.changed(inputs...)) {
-			if done || err == nil {
-				continue
-			}
+		made := s.changed(k.image)
+		if unreadable && made || err == nil && len(k.lacking(in)) == 0 && (made || !s.changed(inputs...)) {
+			continue
 		}
-		if err := s.image(ctx, &k, i); err != nil {
+		if err := s.image(ctx, &k, program); err != nil {
 			return fmt.Errorf("initramfs %s: %w", k.image, err)
 		}
 	}
@@ -233,24 +226,16 @@ func (s *system) resume(text string) string {
 	return setShell(text, "RESUME", name)
 }
 
-// initcpioModules adds the drivers to MODULES=(…) of mkinitcpio.conf, those with a question mark only where the kernel has them.
-func initcpioModules(text string) string {
-	lines := strings.Split(text, "\n")
-	for i, line := range lines {
-		list, ok := strings.CutPrefix(line, "MODULES=(")
-		end := strings.IndexByte(list, ')')
-		if !ok || end < 0 {
-			continue
-		}
-		words := strings.Fields(list[:end])
-		for _, d := range drivers {
-			if !slices.Contains(words, d) && !slices.Contains(words, d+"?") {
-				words = append(words, d+"?")
-			}
-		}
-		lines[i] = "MODULES=(" + strings.Join(words, " ") + list[end:]
+// mostModules has mkinitramfs put in the drivers of any machine, where it was told to look at this one (initramfs.conf(5)).
+func (s *system) mostModules() error {
+	text := s.text("/etc/initramfs-tools/initramfs.conf")
+	for _, name := range s.glob("/etc/initramfs-tools/conf.d/*") {
+		text += "\n" + s.text(name)
 	}
-	return strings.Join(lines, "\n")
+	if value, ok := shellValue(text, "MODULES"); !ok || value == "most" {
+		return nil
+	}
+	return s.put("/etc/initramfs-tools/conf.d/zz-ferry.conf", made+"MODULES=most\n", permFile, "drivers of any machine")
 }
 
 // initfsFeatures adds to features="…" of mkinitfs.conf those that hold the drivers, where this mkinitfs has them.

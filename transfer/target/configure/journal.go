@@ -67,21 +67,21 @@ func openJournal(root *os.Root) (*journal, error) {
 	for line := range bytes.SplitSeq(b, []byte("\n")) {
 		var r record
 		if json.Unmarshal(line, &r) == nil {
-			j.add(r)
+			j.remember(r)
 		}
 	}
 	return j, nil
 }
 
-func (j *journal) add(r record) {
+func (j *journal) remember(r record) {
 	j.records = append(j.records, r)
 	if r.Path != "" {
 		j.of[r.Path] = r
 	}
 }
 
-// note makes a record durable, unless its path has one.
-func (j *journal) note(r record) error {
+// add makes a record durable, unless its path has one.
+func (j *journal) add(r record) error {
 	if _, again := j.of[r.Path]; again && r.Path != "" {
 		return nil
 	}
@@ -100,7 +100,7 @@ func (j *journal) note(r record) error {
 	if err := f.Sync(); err != nil {
 		return fmt.Errorf("journal: %w", err)
 	}
-	j.add(r)
+	j.remember(r)
 	return nil
 }
 
@@ -117,7 +117,7 @@ func (j *journal) begin() error {
 		return fmt.Errorf("journal: %w", err)
 	}
 	j.begun = true
-	if err := j.note(record{Path: home, Dir: true, Parent: info.ModTime()}); err != nil {
+	if err := j.add(record{Path: home, Dir: true, Parent: info.ModTime()}); err != nil {
 		return err
 	}
 	d, err := j.root.Open(home)

@@ -95,11 +95,54 @@ func TestEnvironment(t *testing.T) {
 	require.Equal(t, "short", s.environment("short"))
 }
 
-func TestInitcpio(t *testing.T) {
-	out := initcpioModules("# MODULES=(x)\nMODULES=(ext4 nvme)\nHOOKS=(base)\n")
-	require.Contains(t, out, "\nMODULES=(ext4 nvme virtio_pci? virtio_blk? ")
-	require.Equal(t, out, initcpioModules(out))
-	require.Equal(t, "MODULES=(open\n", initcpioModules("MODULES=(open\n"))
+// TestBuilders: settings that leave drivers out are changed, others are not.
+func TestBuilders(t *testing.T) {
+	root, report := t.TempDir(), &Report{}
+	tr, err := openTree(root, report)
+	require.NoError(t, err)
+	defer tr.close()
+	s := &system{tree: tr, report: report}
+	put := func(name, text string) {
+		require.NoError(t, os.MkdirAll(filepath.Dir(filepath.Join(root, name)), 0o755))
+		require.NoError(t, os.WriteFile(filepath.Join(root, name), []byte(text), 0o644))
+	}
+	put("etc/initramfs-tools/initramfs.conf", "MODULES=most\n")
+	require.NoError(t, s.mostModules())
+	require.Empty(t, report.Changes)
+	put("etc/initramfs-tools/conf.d/driver-policy", "MODULES=dep\n")
+	require.NoError(t, s.mostModules())
+	require.NoError(t, s.mostModules())
+	require.Len(t, report.Changes, 1)
+
+	put("etc/mkinitfs/features.d/nvme.modules", "")
+	require.Equal(t, "features=\"base virtio nvme\"\n", s.initfsFeatures("features=\"base virtio\"\n"))
+}
+
+// TestFinish: on FAT, which has no links, a run that is cut off can leave nothing in the place of a file. The next one puts the new file
+// there, and undo the original.
+func TestFinish(t *testing.T) {
+	for _, undo := range []bool{false, true} {
+		root := t.TempDir()
+		tr, err := openTree(root, &Report{})
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(root+"/grub.cfg", []byte("old"), 0o644))
+		_, err = tr.note("grub.cfg")
+		require.NoError(t, err)
+		require.NoError(t, os.Rename(root+"/grub.cfg", root+"/.grub.cfg.ferry-saved"))
+		require.NoError(t, os.WriteFile(root+"/.grub.cfg.ferry-new", []byte("new"), 0o644))
+		want := "old"
+		if undo {
+			err = tr.undo(t.Context(), nil)
+		} else {
+			want, err = "new", tr.finish()
+		}
+		require.NoError(t, err)
+		content, err := os.ReadFile(root + "/grub.cfg")
+		require.NoError(t, err)
+		require.Equal(t, want, string(content))
+		require.NoFileExists(t, root+"/.grub.cfg.ferry-new")
+		tr.close()
+	}
 }
 
 func TestRenameHost(t *testing.T) {
@@ -197,7 +240,7 @@ func FuzzMenus(f *testing.F) {
 	f.Add("DEVICE=lo\ntype=wifi\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		s := bare(Options{Serial: "ttyS0", Network: NetworkStatic})
-		for _, change := range []func(string) string{s.correctMenu, s.blsEntry, s.environment, s.grubDefaults, s.firstLine, initcpioModules, s.resume} {
+		for _, change := range []func(string) string{s.correctMenu, s.blsEntry, s.environment, s.grubDefaults, s.firstLine, s.resume} {
 			once := change(text)
 			require.Equal(t, once, change(once))
 		}

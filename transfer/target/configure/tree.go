@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -32,6 +33,9 @@ type tree struct {
 }
 
 func openTree(dir string, r *Report) (*tree, error) {
+	if runtime.GOOS != "linux" {
+		return nil, fmt.Errorf("configure a Linux system: %w", errors.ErrUnsupported)
+	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, fmt.Errorf("root of the received system: %w", err)
@@ -206,19 +210,15 @@ func (t *tree) replace(name string, r io.Reader, perm os.FileMode, why string) e
 	if err != nil {
 		return err
 	}
-	fresh := beside(at, "new")
-	mark, err := t.mark(at)
+	fresh, err := t.note(at)
 	if err != nil {
-		return err
-	}
-	if err := t.root.Remove(fresh); err != nil && !missing(err) {
 		return err
 	}
 	if err := t.write(fresh, at, r, perm); err != nil {
 		t.root.Remove(fresh)
 		return fmt.Errorf("write %s: %w", name, err)
 	}
-	return t.swap(mark, fresh, at, why)
+	return t.swap(fresh, at, why)
 }
 
 // write makes the new file, owner, mode and attributes as those of old where that is a regular file.
@@ -255,18 +255,14 @@ func (t *tree) link(name, to, why string) error {
 	if is, err := t.root.Readlink(at); err == nil && is == to {
 		return nil
 	}
-	mark, err := t.mark(at)
+	fresh, err := t.note(at)
 	if err != nil {
-		return err
-	}
-	fresh := beside(at, "new")
-	if err := t.root.Remove(fresh); err != nil && !missing(err) {
 		return err
 	}
 	if err := t.root.Symlink(to, fresh); err != nil {
 		return fmt.Errorf("link %s: %w", name, err)
 	}
-	return t.swap(mark, fresh, at, why)
+	return t.swap(fresh, at, why)
 }
 
 // remove takes a file or link away, if it is there.
@@ -280,19 +276,31 @@ func (t *tree) remove(name, why string) error {
 	} else if err != nil || info.IsDir() {
 		return fmt.Errorf("remove %s: %w", name, errors.Join(err, fs.ErrInvalid))
 	}
-	mark, err := t.mark(at)
-	if err != nil {
+	if _, err := t.note(at); err != nil {
 		return err
 	}
-	return t.swap(mark, "", at, why)
+	return t.swap("", at, why)
+}
+
+// note records what is at a resolved path, before anything is made there, and returns the free name for what will take its place.
+func (t *tree) note(at string) (fresh string, err error) {
+	mark, err := t.mark(at)
+	if err != nil {
+		return "", err
+	}
+	if err := t.journal.add(mark); err != nil {
+		return "", err
+	}
+	crashpoint.Hit("configure.noted")
+	fresh = beside(at, "new")
+	if err := t.root.Remove(fresh); err != nil && !missing(err) {
+		return "", err
+	}
+	return fresh, nil
 }
 
 // swap keeps the original of at, once, and puts fresh in its place, or nothing if fresh is "".
-func (t *tree) swap(mark record, fresh, at, why string) error {
-	if err := t.journal.note(mark); err != nil {
-		return err
-	}
-	crashpoint.Hit("configure.noted")
+func (t *tree) swap(fresh, at, why string) error {
 	kept := t.journal.of[at]
 	if kept.Existed {
 		if err := t.keep(at, beside(at, "saved")); err != nil {
@@ -318,6 +326,20 @@ func (t *tree) swap(mark record, fresh, at, why string) error {
 		c.Backup = "/" + beside(at, "saved")
 	}
 	t.report.Changes = append(t.report.Changes, c)
+	return nil
+}
+
+// finish puts a new file in its place where a run was cut off right before, and FAT left nothing there meanwhile.
+func (t *tree) finish() error {
+	for _, r := range t.journal.records {
+		fresh := beside(r.Path, "new")
+		if _, err := t.root.Lstat(r.Path); r.Path == "" || !missing(err) {
+			continue
+		}
+		if err := t.root.Rename(fresh, r.Path); err != nil && !gone(err) {
+			return fmt.Errorf("put %s in place: %w", r.Path, err)
+		}
+	}
 	return nil
 }
 
@@ -350,7 +372,7 @@ func (t *tree) prepare(name string, follow bool) (string, error) {
 			return "", err
 		}
 		mark.Dir = true
-		if err := t.journal.note(mark); err != nil {
+		if err := t.journal.add(mark); err != nil {
 			return "", err
 		}
 		if err := t.root.Mkdir(dir, permDir); err != nil {
