@@ -16,6 +16,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/ferry-migrate/ferry/internal/fault"
 	"github.com/ferry-migrate/ferry/reporter"
 	"github.com/ferry-migrate/ferry/reporter/dcsapi"
 	"github.com/ferry-migrate/ferry/transfer/redis"
@@ -28,9 +29,9 @@ type Service interface {
 
 // Config is what a Machine needs. All fields but the last group are required.
 type Config struct {
-	Dir     string        // state directory, which exists; for all migrations
-	Service Service       //
-	Source  func() string // id of this server at the service; empty until it is registered
+	Dir     string // state directory, which exists; for all migrations
+	Service Service
+	Source  func() string // id of this server at the service; empty until it is registered, and when it was deleted
 	Log     *slog.Logger
 
 	IP      func() string      // of this server, shown to users; nil: not known
@@ -91,6 +92,7 @@ func (m *Machine) Run(ctx context.Context) {
 func (m *Machine) exchange(ctx context.Context) time.Duration {
 	source := m.Source()
 	if source == "" {
+		m.obey(ctx, nil) // deleted, perhaps
 		return failEvery
 	}
 	work := dcsapi.Work{Version: m.Version, IP: m.IP(), Free: max(m.Most-len(m.jobs), 0)}
@@ -106,8 +108,12 @@ func (m *Machine) exchange(ctx context.Context) time.Duration {
 		m.Log.Warn("the control plane does not say which migrations of Redis to run", "error", err)
 	}
 	m.quiet = err != nil
-	if err != nil && !reporter.IsGone(err) {
+	switch {
+	case err == nil, reporter.IsGone(err):
+	case fault.ClassOf(err) == fault.ClassTemporary:
 		return failEvery
+	default: // a key without the role, say
+		return max(m.Poll, failEvery)
 	}
 	for j, r := range said {
 		j.heard(r, time.Now())
@@ -131,6 +137,7 @@ func (m *Machine) obey(ctx context.Context, orders []dcsapi.Order) {
 			if !j.over() {
 				continue // two runs of a task do not meet
 			}
+			delete(m.jobs, order.ID)
 			j = nil
 		}
 		if j == nil && len(m.jobs) >= m.Most {

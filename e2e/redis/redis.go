@@ -44,14 +44,20 @@ func Start(t testing.TB, options ...string) *Server {
 		s.Kill()
 		os.RemoveAll(dir)
 	})
+	s.Restart(options...)
+	return s
+}
+
+// Restart starts a server that was killed once more, in its directory and on another port. It has what was saved.
+func (s *Server) Restart(options ...string) {
+	s.t.Helper()
 	var log string
 	for range 5 { // another process may take the port meanwhile
 		if log = s.start(options); log == "" {
-			return s
+			return
 		}
 	}
-	t.Fatalf("redis-server did not start:\n%s", log)
-	return nil
+	s.t.Fatalf("redis-server did not start:\n%s", log)
 }
 
 // start starts the server and waits until it takes connections; what it said if it does not.

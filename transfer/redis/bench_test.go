@@ -40,14 +40,14 @@ func BenchmarkFull(b *testing.B) {
 				migrate(b, redis.Config{From: from.at, To: to.at, Once: true})
 				b.StopTimer()
 				require.Equal(b, from.do("DBSIZE"), to.do("DBSIZE"))
-				to.kill()
+				to.Kill()
 			}
 		})
 		b.Run(name+"/replicaof", func(b *testing.B) {
 			for range b.N {
 				b.StopTimer()
 				to := serve(b)
-				port := from.listen()
+				port := from.port()
 				b.StartTimer()
 				to.do("REPLICAOF 127.0.0.1 " + port)
 				for !strings.Contains(to.do("INFO replication"), "master_link_status:up") {
@@ -55,10 +55,10 @@ func BenchmarkFull(b *testing.B) {
 				}
 				b.StopTimer()
 				require.Equal(b, from.do("DBSIZE"), to.do("DBSIZE"))
-				to.kill()
+				to.Kill()
 			}
 		})
-		from.kill()
+		from.Kill()
 	}
 }
 

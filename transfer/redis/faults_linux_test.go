@@ -253,15 +253,15 @@ func TestTargetLost(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() { ended <- m.Run(context.Background()) }()
 	eventually(t, "followed", func() bool { return from.replicas() == 1 && m.Progress().Phase == "follow" })
-	to.kill()
-	to.start()
+	to.Kill()
+	to.Restart()
 	from.do("SET after restart")
 	eventually(t, "copied again", func() bool { return to.do("EXISTS after") == "1" && m.Progress().Phase == "follow" })
 	m.Cutover()
 	require.NoError(t, <-ended)
 	same(t, from, to)
-	to.kill()
-	to.start()
+	to.Kill()
+	to.Restart()
 	to.do("SET a theirs") // it is no longer the target that the state knows
 	err := redis.New(redis.Config{From: from.at, To: to.at, Once: true, State: state}).Run(context.Background())
 	require.Equal(t, "FERRY-REDIS-TARGET-NOT-EMPTY", fault.CodeOf(err))
@@ -288,7 +288,7 @@ func TestStaleKeys(t *testing.T) {
 // TestFailover promotes a replica of the source while it is followed: the stream is continued at the new master, without a new copy.
 func TestFailover(t *testing.T) {
 	old, to := serve(t), serve(t)
-	port := old.listen()
+	port := old.port()
 	next := serve(t)
 	old.fill()
 	next.do("REPLICAOF 127.0.0.1 " + port)
@@ -301,7 +301,7 @@ func TestFailover(t *testing.T) {
 	eventually(t, "followed", func() bool { return m.Progress().Phase == "follow" })
 	old.do("SET before failover")
 	eventually(t, "both have it", func() bool { return to.do("EXISTS before") == "1" && next.do("EXISTS before") == "1" })
-	old.kill()
+	old.Kill()
 	next.do("REPLICAOF NO ONE")
 	next.do("INCR after")
 	eventually(t, "the new master is followed", func() bool { return to.do("GET after") == "1" })
@@ -314,20 +314,22 @@ func TestFailover(t *testing.T) {
 // TestSentinel finds the source by its sentinel, and the new master after a failover.
 func TestSentinel(t *testing.T) {
 	old, to := serve(t), serve(t)
-	port := old.listen()
+	port := old.port()
 	next := serve(t)
-	nextPort := next.listen()
+	nextPort := next.port()
 	old.fill()
 	next.do("REPLICAOF 127.0.0.1 " + port)
 	eventually(t, "the replica is there", func() bool { return strings.Contains(next.do("INFO replication"), "master_link_status:up") })
-	guard := &instance{t: t, dir: t.TempDir()}
 	own := freePort(t)
-	guard.at = resp.Endpoint{Network: "tcp", Addrs: []string{"127.0.0.1:" + own}}
-	config := filepath.Join(guard.dir, "sentinel.conf")
+	guard := &instance{t: t, at: resp.Endpoint{Network: "tcp", Addrs: []string{"127.0.0.1:" + own}}}
+	config := filepath.Join(t.TempDir(), "sentinel.conf")
 	require.NoError(t, os.WriteFile(config, []byte("port "+own+"\nsentinel monitor main 127.0.0.1 "+port+" 1\n"), 0o600))
-	guard.cmd = exec.Command("redis-server", config, "--sentinel")
-	require.NoError(t, guard.cmd.Start())
-	t.Cleanup(guard.kill)
+	sentinel := exec.Command("redis-server", config, "--sentinel")
+	require.NoError(t, sentinel.Start())
+	t.Cleanup(func() {
+		_ = sentinel.Process.Kill()
+		_ = sentinel.Wait()
+	})
 	from, err := resp.ParseEndpoint("redis+sentinel://" + guard.at.Addrs[0] + "/main")
 	require.NoError(t, err)
 	m := redis.New(redis.Config{From: from, To: to.at, State: t.TempDir()})
@@ -336,7 +338,7 @@ func TestSentinel(t *testing.T) {
 	eventually(t, "followed", func() bool { return m.Progress().Phase == "follow" })
 	old.do("SET before failover")
 	eventually(t, "both have it", func() bool { return to.do("EXISTS before") == "1" && next.do("EXISTS before") == "1" })
-	old.kill()
+	old.Kill()
 	next.do("REPLICAOF NO ONE")
 	// What it would decide itself, after ten seconds; in one go, so that the name is never unknown.
 	_, err = guard.conn().Pipeline([]string{"SENTINEL", "REMOVE", "main"}, []string{"SENTINEL", "MONITOR", "main", "127.0.0.1", nextPort, "1"})

@@ -160,8 +160,7 @@ func TestRefused(t *testing.T) {
 	c.State = t.TempDir()
 	to.do("FLUSHALL")
 	require.Equal(t, "FERRY-REDIS-PSYNC", fault.CodeOf(redis.New(c).Run(context.Background())))
-	to.listen()
-	to.do("REPLICAOF 127.0.0.1 " + from.listen())
+	to.do("REPLICAOF 127.0.0.1 " + from.port())
 	c.From = from.at
 	require.Equal(t, "FERRY-REDIS-TARGET-REPLICA", fault.CodeOf(redis.New(c).Run(context.Background())))
 }

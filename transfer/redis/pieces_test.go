@@ -28,7 +28,7 @@ func TestPieces(t *testing.T) {
 			from.do("CONFIG SET set-max-intset-entries 10")
 			from.do("SADD set-strings-of-numbers 1 2 3 4 5 6 7 8 9 10 11 12")
 			from.do("SAVE")
-			build(t, filepath.Join(from.dir, "dump.rdb"), to, limit)
+			build(t, filepath.Join(from.Dir, "dump.rdb"), to, limit)
 			same(t, from, to)
 			for _, key := range []string{"stream", "stream-empty"} {
 				require.Equal(t, groups(from, key), groups(to, key))

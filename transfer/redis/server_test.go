@@ -1,73 +1,31 @@
 package redis_test
 
 import (
-	"bufio"
 	"context"
 	"net"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	lab "github.com/ferry-migrate/ferry/e2e/redis"
 	"github.com/ferry-migrate/ferry/transfer/redis"
 	"github.com/ferry-migrate/ferry/transfer/redis/resp"
 )
 
-// instance is a redis-server of its own, on a Unix socket in its own directory.
+// instance is a redis-server of a test, reached by its socket.
 type instance struct {
-	t   testing.TB
-	dir string
-	at  resp.Endpoint
-	cmd *exec.Cmd
+	*lab.Server
+	t  testing.TB
+	at resp.Endpoint
 }
 
 // serve starts a server; options are as on its command line. It ends with the test.
 func serve(t testing.TB, options ...string) *instance {
 	t.Helper()
-	if _, err := exec.LookPath("redis-server"); err != nil {
-		t.Skip("redis-server is not installed")
-	}
-	dir, err := os.MkdirTemp("", "fr") // short: a socket's path has 107 bytes at most
-	require.NoError(t, err)
-	i := &instance{t: t, dir: dir, at: resp.Endpoint{Network: "unix", Addrs: []string{filepath.Join(dir, "s")}}}
-	t.Cleanup(func() {
-		i.kill()
-		require.NoError(t, os.RemoveAll(dir))
-	})
-	i.start(options...)
-	return i
-}
-
-// start starts the server of this directory, and waits until it takes connections.
-func (i *instance) start(options ...string) {
-	i.t.Helper()
-	args := append([]string{"--port", "0", "--unixsocket", i.at.Addrs[0], "--dir", i.dir, "--save", "", "--enable-debug-command", "yes",
-		"--repl-diskless-sync-delay", "0"}, options...)
-	i.cmd = exec.Command("redis-server", args...)
-	out, err := i.cmd.StdoutPipe()
-	require.NoError(i.t, err)
-	require.NoError(i.t, i.cmd.Start())
-	lines := bufio.NewScanner(out)
-	var log []string
-	for lines.Scan() {
-		if log = append(log, lines.Text()); strings.Contains(lines.Text(), "eady to accept connections") {
-			go func() {
-				for lines.Scan() { // or the server stops when the pipe is full
-				}
-			}()
-			return
-		}
-	}
-	i.t.Fatalf("redis-server did not start:\n%s", strings.Join(log, "\n"))
-}
-
-func (i *instance) kill() {
-	_ = i.cmd.Process.Kill()
-	_ = i.cmd.Wait()
+	s := lab.Start(t, options...)
+	return &instance{s, t, resp.Endpoint{Network: "unix", Addrs: []string{s.Socket}}}
 }
 
 // conn is a connection that ends with the test.
@@ -171,16 +129,11 @@ func migrate(t testing.TB, c redis.Config) *redis.Migration {
 	return m
 }
 
-// listen makes a server take connections over TCP too, and returns the port.
-func (i *instance) listen() string {
-	i.t.Helper()
-	c := i.conn()
-	for {
-		port := freePort(i.t)
-		if _, err := c.Do("CONFIG", "SET", "port", port); err == nil {
-			return port
-		} // somebody else took it
-	}
+// port is where the server takes connections, beside its socket.
+func (i *instance) port() string {
+	_, port, err := net.SplitHostPort(i.Addr)
+	require.NoError(i.t, err)
+	return port
 }
 
 // freePort is one that nobody listened on a moment ago.
