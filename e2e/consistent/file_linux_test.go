@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -20,11 +21,12 @@ import (
 	"github.com/ferry-migrate/ferry/e2e/lab"
 )
 
-var binary string
+// binary is ferry as it is shipped; FERRY_BINARY names one that is already built.
+var binary = os.Getenv("FERRY_BINARY")
 
 func TestMain(m *testing.M) {
 	dir, err := os.MkdirTemp("", "ferry-consistent-")
-	if err == nil {
+	if err == nil && binary == "" {
 		binary = filepath.Join(dir, "ferry")
 		build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", binary, "../../cmd/ferry")
 		build.Env = append(os.Environ(), "CGO_ENABLED=0")
@@ -52,7 +54,7 @@ type result struct {
 // migrate runs ferry migrate with its state beside the target.
 func migrate(t *testing.T, source, target, state string, args ...string) (r result) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), binary, append([]string{"migrate", source, "--to", "dir:" + target, "--state", state, "--json"}, args...)...)
+	cmd := exec.CommandContext(t.Context(), binary, append([]string{"migrate", source, "--to", target, "--state", state, "--json"}, args...)...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
@@ -95,11 +97,13 @@ func startWriters(t *testing.T, dir string) *writers {
 	run := func(step func(n int64) error, done func()) {
 		defer w.running.Done()
 		defer done()
+		pace := time.NewTicker(500 * time.Microsecond) // others need the processors
+		defer pace.Stop()
 		for n := int64(1); ; n++ {
 			select {
 			case <-w.stop:
 				return
-			default:
+			case <-pace.C:
 			}
 			if err := step(n); err != nil {
 				t.Error(err)
@@ -120,9 +124,6 @@ func startWriters(t *testing.T, dir string) *writers {
 			return err
 		}
 		_, err := second.WriteAt(line, 0)
-		if n%1000 == 0 { // others need the processor
-			time.Sleep(time.Millisecond)
-		}
 		return err
 	}, func() { first.Close(); second.Close() })
 	require.Eventually(t, func() bool { return w.committed.Load() > 50 }, time.Minute, time.Millisecond)
@@ -132,10 +133,10 @@ func startWriters(t *testing.T, dir string) *writers {
 // judge fails the test unless dir is one instant of what writers wrote, with at least the rows that were committed before.
 func judge(t *testing.T, dir string, before, after int64) {
 	t.Helper()
-	counter := func(name string) (n int64) {
+	counter := func(name string) int64 {
 		text, err := os.ReadFile(filepath.Join(dir, name))
 		require.NoError(t, err)
-		_, err = fmt.Sscan(string(text), &n)
+		n, err := strconv.ParseInt(string(text), 10, 64)
 		require.NoError(t, err)
 		return n
 	}
@@ -181,7 +182,7 @@ func TestDirectory(t *testing.T) {
 			require.NoError(t, os.Mkdir(source, 0o755))
 			w := startWriters(t, source)
 			before := w.committed.Load()
-			r := migrate(t, source, target, t.TempDir(), "--snapshot", c.mode, "--before-freeze", "true")
+			r := migrate(t, source, "dir:"+target, t.TempDir(), "--snapshot", c.mode, "--before-freeze", "true")
 			w.end()
 			require.True(t, r.OK)
 			require.Equal(t, "application", r.Consistent)
@@ -200,7 +201,7 @@ func TestSnapshotKeepsIdentity(t *testing.T) {
 		require.NoError(t, os.WriteFile(filepath.Join(mnt, fmt.Sprint(i)), bytes.Repeat([]byte{byte(i)}, 10000*i), 0o600))
 	}
 	require.NoError(t, unix.Nanosleep(&unix.Timespec{Nsec: 50e6}, nil)) // a change is told from its pass by a clock tick
-	first := migrate(t, mnt, target, state, "--snapshot", "btrfs")
+	first := migrate(t, mnt, "dir:"+target, state, "--snapshot", "btrfs")
 	require.True(t, first.OK)
 	require.Equal(t, "filesystem", first.Consistent)
 	require.Positive(t, first.BytesRead)
@@ -208,7 +209,7 @@ func TestSnapshotKeepsIdentity(t *testing.T) {
 		changed := filepath.Join(mnt, fmt.Sprint(i))
 		require.NoError(t, os.WriteFile(changed, []byte(mode), 0o600))
 		require.NoError(t, unix.Nanosleep(&unix.Timespec{Nsec: 50e6}, nil))
-		r := migrate(t, mnt, target, state, "--snapshot", mode)
+		r := migrate(t, mnt, "dir:"+target, state, "--snapshot", mode)
 		require.True(t, r.OK)
 		require.Equal(t, first.Files, r.Files)
 		require.Equal(t, int64(len(mode)), r.BytesRead, "what was read besides the changed file")
@@ -231,7 +232,7 @@ func TestRefused(t *testing.T) {
 		{"lvm", t.TempDir(), "FERRY-SNAPSHOT-KIND"},
 	} {
 		target := t.TempDir()
-		r := migrate(t, source, target, c.state, "--snapshot", c.mode)
+		r := migrate(t, source, "dir:"+target, c.state, "--snapshot", c.mode)
 		require.False(t, r.OK)
 		require.NotNil(t, r.Code)
 		require.Equal(t, c.code, *r.Code)

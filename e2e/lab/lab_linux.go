@@ -152,17 +152,22 @@ func Need(t testing.TB, programs ...string) {
 	}
 }
 
-// newBase makes a locked directory.
+// newBase makes a locked directory. It gets its name once it is locked, or another process would sweep it in between.
 func newBase() (base string, lock *os.File, err error) {
-	if base, err = os.MkdirTemp("", prefix); err != nil {
+	made, err := os.MkdirTemp("", "."+prefix)
+	if err != nil {
 		return "", nil, fmt.Errorf("lab: %w", err)
 	}
+	base = filepath.Join(filepath.Dir(made), strings.TrimPrefix(filepath.Base(made), "."))
 	// A test may look at it as another user.
-	if err = os.Chmod(base, 0o755); err == nil {
-		lock, err = lockDir(base)
+	if err = os.Chmod(made, 0o755); err == nil {
+		lock, err = lockDir(made)
+	}
+	if err == nil {
+		err = os.Rename(made, base)
 	}
 	if err != nil {
-		os.RemoveAll(base)
+		os.RemoveAll(made)
 		return "", nil, fmt.Errorf("lab: %w", err)
 	}
 	return base, lock, nil
