@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/ferry-migrate/ferry/controller/iam"
@@ -235,6 +236,37 @@ func TestMigrationsEnd(t *testing.T) {
 	d.no(404, "POST", "/migration-machines/"+machineA+"/work", `{"free":1}`)
 	require.EqualValues(t, 1, d.work(machineB, 1)[0].Run, "another machine has it now")
 	d.no(400, "PUT", "/migration-task/"+full, `{"resume_mode":"manual"}`)
+}
+
+// Machines that ask at once, of two control planes, never get the same task.
+func TestMachinesAskAtOnce(t *testing.T) {
+	address := storetest.Postgres(t)
+	one := newDesk(t, address)
+	two := &desk{plane: startPlaneOn(t, address, one.dir), dir: one.dir}
+	for range 12 {
+		one.create(online)
+	}
+	var mu sync.Mutex
+	has := map[string][]string{}
+	var group sync.WaitGroup
+	for machine, d := range map[string]*desk{machineA: one, machineB: two} {
+		group.Go(func() {
+			for range 12 {
+				d.work(machine, 1)
+			}
+			orders := d.work(machine, 0)
+			mu.Lock()
+			defer mu.Unlock()
+			for _, order := range orders {
+				has[order.ID] = append(has[order.ID], machine)
+			}
+		})
+	}
+	group.Wait()
+	require.Len(t, has, 12)
+	for id, machines := range has {
+		require.Len(t, machines, 1, id)
+	}
 }
 
 // sync-stop answers when the machine has stopped, not before.

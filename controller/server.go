@@ -4,6 +4,10 @@
 // because what a control plane orders runs as root: by a signature or by a token, see package iam. Who may call what is in the
 // table, and an agent is kept to the sources that it registered and to their tasks. Errors are {"error_code","error_msg","request_id"}.
 //
+// Beside servers it knows migrations of Redis, by the operations of the DCS API, as package dcsapi describes them; their errors are
+// {"error_code","error_msg","error_ext_msg"}. Machines, which are agents of a role of their own, take those that wait, say how far they
+// are and are told what they are to do.
+//
 // Plain HTTP is for loopback only. Elsewhere it is TLS, with a certificate that was given or with one of its own authority, whose
 // certificate lies in ca.pem beside the admin key. Headers, bodies, connections and the pace of each client are limited; what takes
 // too long is cut off. /healthz, /readyz, /metrics and /openapi.json serve those who run it.
