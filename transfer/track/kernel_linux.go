@@ -103,7 +103,7 @@ func (k *Kernel) Close() (err error) {
 
 // Status says how the tracker is getting on. It asks the kernel; no file is touched.
 func (k *Kernel) Status(ctx context.Context) (Status, error) {
-	list, _ := k.look(ctx)
+	list, _ := k.look()
 	now, cost, err := k.programs.counted()
 	if err := errors.Join(err, ctx.Err()); err != nil {
 		return Status{}, err
@@ -119,7 +119,9 @@ func (k *Kernel) Status(ctx context.Context) (Status, error) {
 func Remove(o Options) error {
 	pins, err := pinsOf(o)
 	if err == nil {
-		err = unpin(pins)
+		if err = unpin(pins); err == nil {
+			err = unmount(pins)
+		}
 	}
 	return errors.Join(err, forget(o.StateDir))
 }

@@ -1,21 +1,13 @@
 package track
 
 import (
-	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"sync/atomic"
-	"time"
 	"unsafe"
-
-	"github.com/cilium/ebpf"
 
 	"github.com/ferry-migrate/ferry/transfer/extent"
 )
-
-// settle is how long a request may stay on the list of those in flight while the device says that none is.
-const settle = time.Second
 
 // words are the marks, eight at a time, and the word of doubts behind them.
 func (p *programs) words() []uint64 {
@@ -59,83 +51,45 @@ func (p *programs) marked(add func(start, size int64)) {
 	})
 }
 
-// clear leaves a word alone in which a mark was set since the list was made: the next Take has it.
-func (p *programs) clear(kept func(extent.Extent) bool) {
+// clear leaves a word alone in which a mark was set since the list was made: the next Take has it. Then what is in flight is marked again.
+func (p *programs) clear(kept func(extent.Extent) bool) error {
 	p.each(func(at *uint64, marks uint64, first int) {
 		if p.extents(marks, first, kept) {
 			atomic.CompareAndSwapUint64(at, marks, 0)
 		}
 	})
-}
-
-func (p *programs) doubt(ctx context.Context) error {
-	now, _, err := p.counted()
-	switch {
-	case err != nil:
-		return err
-	case now.Misses != p.past.Misses:
-		return fmt.Errorf("the kernel skipped the tracker %d times", now.Misses-p.past.Misses)
-	case now.Doubts != p.past.Doubts:
-		return fmt.Errorf("%d writes of unknown reach, or not seen to end", now.Doubts-p.past.Doubts)
-	}
-	if id := p.identity(); id != p.opened {
-		return fmt.Errorf("the device changed from %s to %s", p.opened, id)
-	}
-	stale, err := p.stale(ctx)
-	if err == nil && len(stale) > 0 {
-		err = fmt.Errorf("%d writes were not seen to end", len(stale))
-	}
-	return err
-}
-
-// forgive also strikes those off the list of requests in flight that ended unseen.
-func (p *programs) forgive() counts {
-	stale, _ := p.stale(context.Background()) // the list stays as it is, and is doubted again
-	for key := range stale {
-		_ = p.flying.Delete(key)
-	}
-	if now, _, err := p.counted(); err == nil {
-		p.past = now
-	}
-	return p.past
+	return p.markFlying()
 }
 
 // A flight is a request in flight: its first sector and its bytes.
 type flight [2]uint64
 
-// stale returns the requests that are still on the list of those in flight a good while after the device had none. As long as it has
-// some nobody can tell; then there are none.
-func (p *programs) stale(ctx context.Context) (map[uint64]flight, error) {
-	suspects, err := p.inTheAir()
+// markFlying marks the ranges of all requests in flight: data that comes to the disk after this Take was read is so read with the
+// next, whether or not the end of its request is seen. A request that was there at the Take before too, on a device that
+// now has none, ended unseen: it was read since, and is taken off the list.
+func (p *programs) markFlying() error {
+	now, err := p.inFlight()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	tick := time.NewTicker(settle / 100)
-	defer tick.Stop()
-	for end := time.Now().Add(settle); len(suspects) > 0 && time.Now().Before(end); {
-		if busy, err := p.writing(); busy || err != nil {
-			return nil, err
-		}
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-tick.C:
-		}
-		now, err := p.inTheAir()
-		if err != nil {
-			return nil, err
-		}
-		for key, f := range suspects {
-			if now[key] != f {
-				delete(suspects, key)
-			}
-		}
+	writing, err := p.writing()
+	if err != nil {
+		return err
 	}
-	return suspects, nil
+	for key, f := range now {
+		if before, ok := p.flown[key]; ok && before == f && !writing {
+			delete(now, key)
+			_ = p.flying.Delete(key) // its end was seen meanwhile
+			continue
+		}
+		p.mark(f)
+	}
+	p.flown = now
+	return nil
 }
 
-// inTheAir returns the list of requests in flight. Those that come and go meanwhile may be missing.
-func (p *programs) inTheAir() (map[uint64]flight, error) {
+// inFlight returns the list of requests in flight. One that stays on it all the while is not missed, whatever comes and goes.
+func (p *programs) inFlight() (map[uint64]flight, error) {
 	list := make(map[uint64]flight)
 	var key uint64
 	var f flight
@@ -143,8 +97,42 @@ func (p *programs) inTheAir() (map[uint64]flight, error) {
 	for entries.Next(&key, &f) {
 		list[key] = f
 	}
-	if err := entries.Err(); err != nil && !errors.Is(err, ebpf.ErrIterationAborted) {
+	if err := entries.Err(); err != nil {
 		return nil, fmt.Errorf("requests in flight: %w", err)
 	}
 	return list, nil
+}
+
+// mark does for a request in flight what the programs do.
+func (p *programs) mark(f flight) {
+	sector, sectors := int64(f[0]), int64(max(1, (f[1]+511)>>9))
+	first, last := max(sector, p.start)-p.start, min(sector+sectors, p.end)-p.start-1
+	for c := first >> sectorBits; first <= last && c <= last>>sectorBits; c++ {
+		var b [8]byte
+		b[c%8] = 1
+		atomic.OrUint64(&p.words()[c/8], binary.NativeEndian.Uint64(b[:]))
+	}
+}
+
+func (p *programs) doubt() error {
+	now, _, err := p.counted()
+	switch {
+	case err != nil:
+		return err
+	case now.Misses != p.past.Misses:
+		return fmt.Errorf("the kernel skipped the tracker %d times", now.Misses-p.past.Misses)
+	case now.Doubts != p.past.Doubts:
+		return fmt.Errorf("%d writes of unknown reach, or not seen to begin", now.Doubts-p.past.Doubts)
+	}
+	if id := p.identity(); id != p.opened {
+		return fmt.Errorf("the device changed from %s to %s", p.opened, id)
+	}
+	return nil
+}
+
+func (p *programs) forgive() counts {
+	if now, _, err := p.counted(); err == nil {
+		p.past = now
+	}
+	return p.past
 }

@@ -1,7 +1,6 @@
 package track
 
 import (
-	"context"
 	"sync"
 
 	"github.com/ferry-migrate/ferry/transfer/extent"
@@ -35,6 +34,9 @@ func (m *Memory) Lose(why error) {
 	m.seen.why = why
 }
 
+// Close does nothing.
+func (m *Memory) Close() error { return nil }
+
 // seen is the witness of a Memory.
 type seen struct {
 	mu    sync.Mutex
@@ -50,7 +52,7 @@ func (s *seen) marked(add func(start, size int64)) {
 	}
 }
 
-func (s *seen) clear(kept func(extent.Extent) bool) {
+func (s *seen) clear(kept func(extent.Extent) bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for c := range s.marks {
@@ -58,9 +60,10 @@ func (s *seen) clear(kept func(extent.Extent) bool) {
 			delete(s.marks, c)
 		}
 	}
+	return nil
 }
 
-func (s *seen) doubt(context.Context) error {
+func (s *seen) doubt() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.why
@@ -72,5 +75,3 @@ func (s *seen) forgive() counts {
 	s.why = nil
 	return counts{}
 }
-
-func (s *seen) close() error { return nil }

@@ -32,7 +32,7 @@ type counts struct {
 
 // header is what the pending set belongs to.
 type header struct {
-	Generation string    `json:"generation"` // equal as long as no write can have gone unseen for want of a program, see device.generation
+	Generation string    `json:"generation"` // equal as long as no write can have gone unseen for want of a program: programs.generation
 	Since      time.Time `json:"since"`      // the programs run since then
 	Counts     counts    `json:"counts"`     // forgiven
 	Size       int64     `json:"size"`       // of the device, in bytes
@@ -79,6 +79,11 @@ func encode(h header, list extent.List) ([]byte, error) {
 		b = binary.AppendUvarint(b, uint64(e.Size))
 		at = e.End()
 	}
+	return summed(b), nil
+}
+
+// summed puts the checksum behind b.
+func summed(b []byte) []byte {
 	sum := blake3.Sum256(b)
-	return append(b, sum[:sumSize]...), nil
+	return append(b, sum[:sumSize]...)
 }

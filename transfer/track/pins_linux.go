@@ -47,7 +47,7 @@ func isBPFFS(dir string) bool {
 	return unix.Statfs(dir, &st) == nil && st.Type == unix.BPF_FS_MAGIC
 }
 
-// unpin removes a directory of pins, the directories above that become empty, and a mount of our own that then holds nothing.
+// unpin removes a directory of pins and its parent when that becomes empty.
 func unpin(pins string) error {
 	names, err := os.ReadDir(pins)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -60,6 +60,11 @@ func unpin(pins string) error {
 	}
 	os.Remove(pins)
 	os.Remove(filepath.Dir(pins)) // unless other trackers have pins there
+	return nil
+}
+
+// unmount ends a mount of our own that holds nothing more.
+func unmount(pins string) error {
 	root := filepath.Dir(filepath.Dir(pins))
 	if _, err := os.Stat(filepath.Dir(pins)); err == nil || root == systemBPFFS {
 		return nil

@@ -15,9 +15,9 @@ const (
 	pageBits   = 10
 
 	// fine is how many chunks of one range are marked each; longer ones mark pages. Only discards and write-zeroes are.
-	fine = 512
+	fine = 256
 	// longest bounds the marks of one event. Only a discard of many ranges can need more; that is a doubt.
-	longest = 1024
+	longest = 512
 )
 
 // span is the part of a disk that is tracked, in sectors of 512 bytes, and where its marks lie.
@@ -48,8 +48,9 @@ var events = [2][2]event{
 const (
 	keyAt    = -8  // the pointer that names a request in flight
 	sectorAt = -24 // what is known of it: first sector,
-	lengthAt = -16 // and bytes
+	bytesAt  = -16 // and bytes
 	pageAt   = -28 // element of the array
+	endedAt  = -40 // how many of its bytes end now
 )
 
 // An assembler writes the program of one event. Registers through the program: R6 the request or bio, later the bio whose range is
@@ -59,6 +60,7 @@ type assembler struct {
 	span
 	event
 	marks, flying *ebpf.Map
+	since         int64 // by the monotonic clock, in nanoseconds: requests made from then on were seen to begin
 	code          asm.Instructions
 }
 
@@ -81,6 +83,9 @@ func (a *assembler) program() (*ebpf.ProgramSpec, error) {
 		return nil, err
 	}
 	a.add(asm.LoadMem(asm.R6, asm.R1, 8*argument, asm.DWord))
+	if a.ends && a.kind == ofRequest { // (request, error, bytes)
+		a.add(asm.LoadMem(asm.R1, asm.R1, 8*(argument+2), asm.DWord), asm.StoreMem(asm.RFP, endedAt, asm.R1, asm.DWord))
+	}
 	a.ours()
 	if a.ends {
 		a.end()
@@ -98,7 +103,7 @@ func (a *assembler) program() (*ebpf.ProgramSpec, error) {
 	}, nil
 }
 
-// ours leaves for what writes nothing and for other disks. R7 is then the operation, R8 the sector, R9 the bytes.
+// ours leaves for what writes nothing and for other disks. R1 is then the flags, R7 the operation, R8 the sector, R9 the bytes.
 func (a *assembler) ours() {
 	a.add(
 		load(asm.R1, asm.R6, a.flags[a.kind]),
@@ -120,80 +125,64 @@ func (a *assembler) ours() {
 		asm.JNE.Imm(asm.R3, int32(a.span.minor), "exit"),
 		load(asm.R8, asm.R6, a.sector[a.kind]),
 		load(asm.R9, asm.R6, a.length[a.kind]),
-		asm.JNE.Imm(asm.R9, 0, "write"),
-		asm.And.Imm(asm.R1, a.preflush), // a pure flush in the dress of a write
-		asm.JNE.Imm(asm.R1, 0, "exit"),
-		asm.StoreMem(asm.RFP, keyAt, asm.R6, asm.DWord).WithSymbol("write"),
+		asm.StoreMem(asm.RFP, keyAt, asm.R6, asm.DWord),
 	)
 }
 
-// begin notes the request as one in flight. One that is there already was put back in the queue by its driver, and is the same; or
-// its end was not seen.
+// begin notes the request as one in flight. One that is there already was put back in the queue by its driver, or its end was not seen.
 func (a *assembler) begin() {
 	a.add(
 		asm.LoadImm(asm.R2, a.ranged, asm.DWord),
 		asm.RSh.Reg(asm.R2, asm.R7),
 		asm.And.Imm(asm.R2, 1),
 		asm.JEq.Imm(asm.R2, 0, "doubt"),
-		asm.StoreMem(asm.RFP, sectorAt, asm.R8, asm.DWord),
-		asm.StoreMem(asm.RFP, lengthAt, asm.R9, asm.DWord),
-		asm.Mov.Imm(asm.R4, int32(ebpf.UpdateNoExist)),
-	)
-	a.note()
-	a.add(
-		asm.JEq.Imm(asm.R0, 0, "mark"),
-		asm.JNE.Imm(asm.R0, -17, "doubt"), // anything but EEXIST: no room
-	)
-	a.inFlight()
-	a.add(
-		asm.JEq.Imm(asm.R0, 0, "doubt"),
-		asm.LoadMem(asm.R1, asm.R0, 0, asm.DWord),
-		asm.JNE.Reg(asm.R1, asm.R8, "replace"),
-		asm.LoadMem(asm.R1, asm.R0, 8, asm.DWord),
-		asm.JEq.Reg(asm.R1, asm.R9, "mark"),
-		asm.Mov.Imm(asm.R4, int32(ebpf.UpdateAny)).WithSymbol("replace"),
-	)
-	a.note()
-	a.add(asm.Ja.Label("doubt"))
-}
-
-// note puts sector and bytes on the list of what is in flight, as R4 says.
-func (a *assembler) note() {
-	a.add(
+		asm.JNE.Imm(asm.R9, 0, "write"),
+		asm.And.Imm(asm.R1, a.preflush), // a pure flush in the dress of a write
+		asm.JNE.Imm(asm.R1, 0, "exit"),
+		asm.StoreMem(asm.RFP, sectorAt, asm.R8, asm.DWord).WithSymbol("write"),
+		asm.StoreMem(asm.RFP, bytesAt, asm.R9, asm.DWord),
 		asm.LoadMapPtr(asm.R1, a.flying.FD()),
 		asm.Mov.Reg(asm.R2, asm.RFP), asm.Add.Imm(asm.R2, keyAt),
 		asm.Mov.Reg(asm.R3, asm.RFP), asm.Add.Imm(asm.R3, sectorAt),
+		asm.Mov.Imm(asm.R4, int32(ebpf.UpdateAny)),
 		asm.FnMapUpdateElem.Call(),
+		asm.JNE.Imm(asm.R0, 0, "doubt"), // no room
 	)
 }
 
-// inFlight looks the request up.
-func (a *assembler) inFlight() {
-	a.add(
-		asm.LoadMapPtr(asm.R1, a.flying.FD()),
-		asm.Mov.Reg(asm.R2, asm.RFP), asm.Add.Imm(asm.R2, keyAt),
-		asm.FnMapLookupElem.Call(),
-	)
-}
-
-// end takes the request off the list. A bio may have been moved on by its driver, so its range is the one noted when it began; one
-// that was not noted is the split-off part of another, or older than the tracker.
+// end takes the request off the list. A bio may have been moved on by its driver, so its range is the one noted when it began. What was
+// not noted is the split-off part of another bio; or empty and the end of a flush; or older than the tracker; else its beginning
+// was not seen.
 func (a *assembler) end() {
 	if a.kind == ofBio {
-		a.inFlight()
 		a.add(
-			asm.JEq.Imm(asm.R0, 0, "unknown"),
+			asm.LoadMapPtr(asm.R1, a.flying.FD()),
+			asm.Mov.Reg(asm.R2, asm.RFP), asm.Add.Imm(asm.R2, keyAt),
+			asm.FnMapLookupElem.Call(),
+			asm.JEq.Imm(asm.R0, 0, "ended"),
 			asm.LoadMem(asm.R8, asm.R0, 0, asm.DWord),
 			asm.LoadMem(asm.R9, asm.R0, 8, asm.DWord),
-			asm.Ja.Label("ended"),
-			asm.JEq.Imm(asm.R9, 0, "exit").WithSymbol("unknown"),
+		)
+	} else {
+		a.add(
+			asm.LoadMem(asm.R1, asm.RFP, endedAt, asm.DWord),
+			asm.JLT.Reg(asm.R1, asm.R9, "mark"), // a part of it; the rest ends later
 		)
 	}
 	a.label("ended",
 		asm.LoadMapPtr(asm.R1, a.flying.FD()),
 		asm.Mov.Reg(asm.R2, asm.RFP), asm.Add.Imm(asm.R2, keyAt),
 		asm.FnMapDeleteElem.Call(),
+		asm.JEq.Imm(asm.R0, 0, "mark"),
+		asm.JEq.Imm(asm.R9, 0, "exit"),
 	)
+	if a.kind == ofRequest {
+		a.add(
+			load(asm.R1, asm.R6, a.allocated),
+			asm.LoadImm(asm.R2, a.since, asm.DWord),
+			asm.JGE.Reg(asm.R1, asm.R2, "doubt"),
+		)
+	}
 }
 
 // mark sets the marks of the range, or of the ranges of a discard: several discards that do not touch may travel in one request.
@@ -248,6 +237,8 @@ func (a *assembler) mark() {
 // place turns sector and bytes into the first and the last mark, inside the span.
 func (a *assembler) place() {
 	a.label("place",
+		asm.Mov.Reg(asm.R5, asm.R8),
+		asm.Xor.Reg(asm.R5, asm.R9), // of no meaning, see below
 		asm.Add.Imm(asm.R9, 511),
 		asm.RSh.Imm(asm.R9, 9),
 		asm.JNE.Imm(asm.R9, 0, "sectors"),
@@ -268,12 +259,18 @@ func (a *assembler) place() {
 		asm.RSh.Imm(asm.R9, sectorBits),
 		asm.Mov.Reg(asm.R1, asm.R9),
 		asm.Sub.Reg(asm.R1, asm.R8),
-		asm.JLT.Imm(asm.R1, fine, "chunk"),
+		asm.JLT.Imm(asm.R1, fine, "placed"),
 		asm.RSh.Imm(asm.R8, pageBits),
 		asm.RSh.Imm(asm.R9, pageBits),
 		asm.LoadImm(asm.R1, a.finePages()*page, asm.DWord),
 		asm.Add.Reg(asm.R8, asm.R1),
 		asm.Add.Reg(asm.R9, asm.R1),
+	)
+	// The verifier forgets the bounds of what is combined with something it does not know. If it knew them it would go through the
+	// loop anew for each, and give up.
+	a.label("placed",
+		asm.Xor.Reg(asm.R8, asm.R5), asm.Xor.Reg(asm.R8, asm.R5),
+		asm.Xor.Reg(asm.R9, asm.R5), asm.Xor.Reg(asm.R9, asm.R5),
 	)
 }
 

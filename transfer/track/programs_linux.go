@@ -3,6 +3,7 @@ package track
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -29,9 +30,10 @@ type programs struct {
 	marks, flying *ebpf.Map
 	links         [2]link.Link
 	programs      [2]*ebpf.Program
-	memory        []byte // the mapped marks
-	opened        string // identity of the device then
-	past          counts // what is forgiven
+	memory        []byte            // the mapped marks
+	opened        string            // identity of the device then
+	past          counts            // what is forgiven
+	flown         map[uint64]flight // in flight at the last Take
 }
 
 // loadPrograms loads both into the kernel and lets them run.
@@ -60,9 +62,8 @@ func loadPrograms(d *device) (p *programs, err error) {
 		MaxEntries: mostFlying}); err != nil {
 		return p, err
 	}
-	// The one that sees writes begin is the second to be attached: a write that it sees is also seen to end.
-	for i := 1; i >= 0; i-- {
-		a := assembler{shape: s, span: d.span, event: events[d.kind][i], marks: p.marks, flying: p.flying}
+	for i, e := range events[d.kind] {
+		a := assembler{shape: s, span: d.span, event: e, marks: p.marks, flying: p.flying, since: monotonic()}
 		spec, err := a.program()
 		if err != nil {
 			return p, err
@@ -75,6 +76,15 @@ func loadPrograms(d *device) (p *programs, err error) {
 		}
 	}
 	return p, p.view()
+}
+
+// monotonic returns the clock that requests are stamped with, in nanoseconds.
+func monotonic() int64 {
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
+		return math.MaxInt64
+	}
+	return now.Nano()
 }
 
 // resume finds the programs that were pinned. The error says why there are not those of that generation.
@@ -181,14 +191,17 @@ func (p *programs) generation() (string, error) {
 	return strings.Join(text, ", "), nil
 }
 
-// counted asks the kernel what was missed, and what the programs cost.
+// counted asks the kernel how often it skipped the program that sees writes begin, and what both cost. A skipped end does no harm:
+// see flying.
 func (p *programs) counted() (c counts, cost ebpf.ProgramStats, err error) {
-	for _, program := range p.programs {
+	for i, program := range p.programs {
 		s, err := program.Stats()
 		if err != nil {
 			return c, cost, fmt.Errorf("statistics of the tracker: %w", err)
 		}
-		c.Misses += s.RecursionMisses
+		if i == 0 {
+			c.Misses = s.RecursionMisses
+		}
 		cost.RunCount += s.RunCount
 		cost.Runtime += s.Runtime
 	}

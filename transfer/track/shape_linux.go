@@ -17,6 +17,7 @@ type shape struct {
 	flags, sector, length [2]field
 	disk                  [2][]field // from there to struct gendisk, pointer by pointer
 
+	allocated     field // request.start_time_ns, by the monotonic clock; 0 while the device keeps no statistics
 	bio, next     field // request.bio, bio.bi_next
 	major, minor  field // of struct gendisk
 	quiet, ranged int64 // bit masks by operation: changes nothing; changes exactly its range
@@ -54,6 +55,7 @@ func readShape() (*shape, error) {
 	s.flags = [2]field{r.field("request", "cmd_flags"), r.field("bio", "bi_opf")}
 	s.sector = [2]field{r.field("request", "__sector"), r.field("bio", "bi_iter.bi_sector")}
 	s.length = [2]field{r.field("request", "__data_len"), r.field("bio", "bi_iter.bi_size")}
+	s.allocated = r.field("request", "start_time_ns")
 	s.bio, s.next = r.field("request", "bio"), r.field("bio", "bi_next")
 	s.major, s.minor = r.field("gendisk", "major"), r.field("gendisk", "first_minor")
 	// Linux 5.17 dropped request.rq_disk, 5.12 replaced bio.bi_disk.

@@ -15,25 +15,31 @@
 //
 // # Why a write in flight is not lost
 //
-// A write marks when it is issued and when it completes, with plain stores. Take makes the marks it sees durable in the pending
-// set, then clears each by compare-and-swap, then its caller reads the device. A write that completed before the read is read. One that
-// completes later marks again at completion, before its writer is told: the next Take has it. A store and a compare-and-swap of
-// the same word happen one after the other, so a mark set while Take runs is either seen by it or left for the next. Beyond that
-// the engine reads what one pass read again in the next.
+// A write is put on a list of those in flight and marks its chunks before the driver has it; it marks again, and leaves the list, when it
+// ends and before its writer is told. Take makes the marks it sees durable in the pending set, clears each by compare-and-swap,
+// marks again what is on the list at that moment, and only then its caller reads the device. So a write that ended before is read; one
+// that has not ended is taken again by the next Take, even if its end goes unseen. The programs mark with plain stores: a
+// store and a compare-and-swap of one word happen one after the other, so a mark set while Take runs is either seen by it or
+// left for the next. Beyond that the engine reads what one pass read again in the next.
+//
+// A request whose end was not seen stays on the list until its place is taken, or until two Takes have seen it on a device that has
+// nothing in flight. It costs reading its chunk again, and nothing is lost. That is no theory: the kernel ran no tracing program at the end of
+// up to 100 of 200,000 writes here, counted none as skipped, and the tracepoint itself did fire.
 //
 // # When it does not know
 //
-// Nothing is assumed. ErrLost comes when the kernel says that it skipped a program (recursion misses); when a write was seen to begin and
-// not to end, found once the device is idle, or when its place is taken by another; when a request is of an operation whose reach
-// the programs cannot tell (zone resets, passthrough writes); when the device changed (size, start, disk sequence); after a reboot;
-// and when pins or the pending set are missing or not those that were left. The pending set is then the whole device until it is
-// acknowledged, so a crash in the middle of the rescan loses nothing either.
+// Nothing is assumed. ErrLost comes when the kernel says that it skipped the program that sees writes begin (recursion misses); when a
+// write is seen to end and was not seen to begin; when a request is of an operation whose reach nobody can tell (zone resets, passthrough
+// writes); when more requests are in flight than the list holds; when the device changed (size, start, disk sequence); after a
+// reboot; and when pins or the pending set are missing or not those that were left. The pending set is then the whole device until
+// that is acknowledged, so a crash in the middle of the rescan loses nothing either.
 //
 // # What it does not see
 //
 // Writes that pass no block layer of this machine: DAX (refused), another host on a shared disk, an image file written beside its
-// loop device, a PCI device handed to a guest. Where eBPF is missing (kernels before 5.7 or without BTF, no rights) Open says so with
-// ErrUnavailable and the caller compares digests.
+// loop device, a PCI device handed to a guest. On devices without a request queue an unseen beginning is told by its mark at the
+// end alone. Where eBPF is missing (kernels before 5.7 or without BTF, no rights) Open says so with ErrUnavailable, and the caller
+// compares digests. It writes nothing to the device and opens it never.
 package track
 
 import (

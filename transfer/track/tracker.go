@@ -19,12 +19,12 @@ type witness interface {
 	// marked calls add for each run of marks, in bytes; a run may reach past the end of the device.
 	marked(add func(start, size int64))
 	// clear takes away the marks that kept says yes to; the extent is that of one mark and may reach past the end of the device.
-	clear(kept func(extent.Extent) bool)
+	// What is being written at that moment is marked afterwards.
+	clear(kept func(extent.Extent) bool) error
 	// doubt says why writes may have gone unseen since the last forgive; nil when nothing speaks for it.
-	doubt(ctx context.Context) error
+	doubt() error
 	// forgive makes what was counted until now the past.
 	forgive() counts
-	close() error
 }
 
 // tracker is what every Tracker does with the marks of its witness.
@@ -37,10 +37,10 @@ type tracker struct {
 
 // Take implements Tracker.
 func (t *tracker) Take(ctx context.Context) (extent.List, error) {
-	list, why := t.look(ctx)
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
+	list, why := t.look()
 	past := t.pending.Counts
 	if t.lost = why; why != nil {
 		list, past = t.whole(), t.witness.forgive()
@@ -48,19 +48,23 @@ func (t *tracker) Take(ctx context.Context) (extent.List, error) {
 	if err := t.pending.keep(list, past); err != nil {
 		return nil, err
 	}
-	t.witness.clear(func(e extent.Extent) bool {
+	kept := func(e extent.Extent) bool {
 		return list.Contains(extent.Extent{Start: e.Start, Size: min(e.Size, t.size-e.Start)})
-	})
+	}
+	if err := t.witness.clear(kept); err != nil {
+		t.lost = err
+		return nil, err
+	}
 	t.lost = nil
 	return list, lost(why)
 }
 
 // Peek implements Tracker.
 func (t *tracker) Peek(ctx context.Context) (extent.List, error) {
-	list, why := t.look(ctx)
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
+	list, why := t.look()
 	if why != nil {
 		list = t.whole()
 	}
@@ -73,12 +77,9 @@ func (t *tracker) Acknowledge(_ context.Context, done extent.List) error {
 	return nil
 }
 
-// Close implements Tracker.
-func (t *tracker) Close() error { return t.witness.close() }
-
 // look returns marks and pending set in one list, and why it may not be complete. The doubt is asked for last: whatever the
 // marks miss was counted before.
-func (t *tracker) look(ctx context.Context) (extent.List, error) {
+func (t *tracker) look() (extent.List, error) {
 	set := extent.NewSet(limitExtents)
 	for _, e := range t.pending.list {
 		set.Add(e.Start, e.Size)
@@ -87,7 +88,7 @@ func (t *tracker) look(ctx context.Context) (extent.List, error) {
 	list := set.List().Within(extent.Extent{Size: t.size})
 	why := t.lost
 	if why == nil {
-		why = t.witness.doubt(ctx)
+		why = t.witness.doubt()
 	}
 	return list, why
 }
