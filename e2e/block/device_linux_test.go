@@ -45,7 +45,7 @@ func TestUsedDisks(t *testing.T) {
 	used := fileOf(t, dir, "used", 32*mib, nil)
 	usedDevice := loopOf(t, used)
 	tool(t, "mkfs.ext4", "-q", usedDevice)
-	tool(t, "mount", usedDevice, t.TempDir())
+	tool(t, "mount", "-o", "ro", usedDevice, t.TempDir()) // it does not change by itself
 	t.Cleanup(func() { tool(t, "umount", usedDevice) })
 	swap := loopOf(t, fileOf(t, dir, "swap", 16*mib, nil))
 	tool(t, "mkswap", swap)

@@ -59,7 +59,7 @@ func copied(s *Source, list extent.List) (got []byte, bad extent.List, err error
 
 // TestBadSectors puts bad sectors anywhere and reads any extents: what is left out is those sectors and nothing else.
 func TestBadSectors(t *testing.T) {
-	data := noise(3*mib+512, 6)
+	data := noise(mib+mib/2+512, 6)
 	sectors := int64(len(data) / 512)
 	rapid.Check(t, func(t *rapid.T) {
 		var bad, list extent.Set
@@ -143,7 +143,7 @@ func TestRealBadBlock(t *testing.T) {
 	need(t, "mkfs.btrfs")
 	const at = 3*mib + 8192
 	data := noise(8*mib, 7)
-	image := blank(t, room(t), 256*mib)
+	image := blank(t, room(t), 128*mib)
 	tool(t, "mkfs.btrfs", "-q", "-f", "-K", image)
 	dir := t.TempDir()
 	tool(t, "mount", "-o", "loop", image, dir)

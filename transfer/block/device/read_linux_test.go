@@ -43,7 +43,7 @@ func TestReadsEverywhere(t *testing.T) {
 		require.Equal(t, size, s.Size())
 		require.Empty(t, s.Cached())
 		r := rand.New(rand.NewPCG(1, 2))
-		for range 200 {
+		for range 80 {
 			off := r.Int64N(size)
 			p := make([]byte, 1+r.IntN(1<<r.IntN(22)))
 			n, err := s.ReadAt(p, off)

@@ -19,7 +19,7 @@ func TestWritesEverywhere(t *testing.T) {
 		to := target(t, path, TargetOptions{Size: int64(len(model)), Overwrite: true})
 		require.False(t, to.Fresh())
 		r := rand.New(rand.NewPCG(3, 4))
-		for i := range 300 {
+		for i := range 120 {
 			off := r.IntN(len(model))
 			n := min(1+r.IntN(1<<r.IntN(21)), len(model)-off)
 			switch i % 3 {
@@ -32,7 +32,7 @@ func TestWritesEverywhere(t *testing.T) {
 				clear(model[off : off+n])
 				require.NoError(t, to.Zero(context.Background(), int64(off), int64(n)))
 			}
-			if i%50 == 0 {
+			if i%40 == 0 {
 				got := make([]byte, len(model))
 				_, err := to.ReadAt(got, 0)
 				require.NoError(t, err)
@@ -48,9 +48,9 @@ func TestWritesEverywhere(t *testing.T) {
 func TestWritesFromAllSidesLeaveLittleCached(t *testing.T) {
 	dir, _ := filesystem(t, "ext4", 300*mib)
 	path := filepath.Join(dir, "image")
-	to := target(t, path, TargetOptions{Size: 48 * mib, Create: true})
+	to := target(t, path, TargetOptions{Size: 40 * mib, Create: true})
 	require.True(t, to.Fresh())
-	data := noise(48*mib, 9)
+	data := noise(40*mib, 9)
 	var wg sync.WaitGroup
 	for w := range 4 {
 		wg.Go(func() {
@@ -129,8 +129,9 @@ func TestFull(t *testing.T) {
 	small, _ := filesystem(t, "tmpfs", 4*mib)
 	thin := target(t, loop(t, blank(t, small, 64*mib)), TargetOptions{})
 	err = nil
+	piece := noise(mib, 13)
 	for at := int64(0); at < 64*mib && err == nil; at += mib {
-		_, err = thin.WriteAt(noise(mib, 13), at)
+		_, err = thin.WriteAt(piece, at)
 	}
 	for range 2 {
 		require.Equal(t, CodeTargetFailing, fault.CodeOf(thin.Sync()), "not all of it is on the disk, and stays so")
