@@ -63,7 +63,7 @@ func (p *pass) compareAll(ctx context.Context, list extent.List, learn bool) err
 	if err != nil {
 		return err
 	}
-	return p.s.flush(p.sent.upTo())
+	return p.s.Flush(p.sent.upTo())
 }
 
 // forgetDifferent makes chunks that a check found different unknown.
@@ -88,7 +88,7 @@ func (p *pass) verify(ctx context.Context) error {
 	fresh := p.fresh.List()
 	p.differ = extent.NewSet(limitExtents)
 	p.mu.Unlock()
-	k := &checks{w: &worker{p: p, conn: p.s.streams[0]}}
+	k := &checks{w: &worker{p: p, conn: p.s.Streams()[0]}}
 	var d [1]chunk.Digest
 	for _, e := range fresh {
 		for c := e.Start; c < e.End(); c++ {
@@ -105,14 +105,14 @@ func (p *pass) verify(ctx context.Context) error {
 				return err
 			}
 			if len(k.digests) == 0 {
-				k.w.conn = p.s.streams[int(p.sent.upTo())%len(p.s.streams)]
+				k.w.conn = p.s.Streams()[int(p.sent.upTo())%len(p.s.Streams())]
 			}
 		}
 	}
 	if err := k.send(); err != nil {
 		return err
 	}
-	if err := p.s.flush(p.sent.upTo()); err != nil {
+	if err := p.s.Flush(p.sent.upTo()); err != nil {
 		return err
 	}
 	return p.forgetDifferent()

@@ -277,10 +277,7 @@ func (p *pass) setBlind(blind bool) {
 // catchUp writes to the digest map what could not be written while the source was frozen: what was acknowledged is known, what else was
 // sent is not.
 func (p *pass) catchUp() error {
-	p.s.mu.Lock()
-	ack := p.s.ack
-	p.s.mu.Unlock()
-	if err := p.acked(ack); err != nil {
+	if err := p.Acked(p.s.Acknowledged()); err != nil {
 		return err
 	}
 	for _, b := range p.sent.all() {
@@ -303,7 +300,7 @@ func (p *pass) copyMore(ctx context.Context, list extent.List) error {
 	if err := p.each(ctx, list, (*worker).compare); err != nil {
 		return err
 	}
-	return p.s.flush(p.sent.upTo())
+	return p.s.Flush(p.sent.upTo())
 }
 
 // forget ends the tracking of a migration that is complete.

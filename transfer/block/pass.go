@@ -16,6 +16,7 @@ import (
 	"github.com/ferry-migrate/ferry/transfer/chunk"
 	"github.com/ferry-migrate/ferry/transfer/extent"
 	"github.com/ferry-migrate/ferry/transfer/file"
+	"github.com/ferry-migrate/ferry/transfer/session"
 	"github.com/ferry-migrate/ferry/transfer/source"
 )
 
@@ -26,11 +27,12 @@ type pass struct {
 	id      file.ID // of the source
 	src     *device.Source
 	data    extent.List // what is not a hole
-	s       *session
+	s       *session.Session
+	target  Reply
 	digests *digests
 	journal *journal
 	sent    sent
-	effort  *effort
+	effort  *session.Effort
 	kind    string
 	dir     string // state of this source and target
 	live
@@ -49,13 +51,10 @@ type pass struct {
 // limitExtents bounds what is remembered of each kind: 16 MiB.
 const limitExtents = 1 << 20
 
-// errPassOver ends a session that has nothing left to do.
-var errPassOver = errors.New("the pass is over")
-
 // with calls f with source and target open; readOnly says that it changes neither target nor state.
 func with(ctx context.Context, cfg *Config, count *Counters, readOnly bool, f func(context.Context, *pass) error) (err error) {
 	count.reset()
-	p := &pass{cfg: cfg, count: count, effort: &effort{chooser: cfg.Compress, senders: cfg.Streams},
+	p := &pass{cfg: cfg, count: count, effort: &session.Effort{Chooser: cfg.Compress, Senders: cfg.Streams},
 		bad: extent.NewSet(limitExtents), differ: extent.NewSet(limitExtents), fresh: extent.NewSet(limitExtents)}
 	if p.src, err = device.OpenSource(cfg.Path, device.SourceOptions{}); err != nil {
 		return err
@@ -64,29 +63,28 @@ func with(ctx context.Context, cfg *Config, count *Counters, readOnly bool, f fu
 	if p.id, err = sourceID(cfg); err != nil {
 		return err
 	}
-	p.s, err = open(ctx, cfg, Greeting{
+	err = p.open(ctx, Greeting{
 		Source: p.id, Label: cfg.Path, Size: p.src.Size(), Identity: p.src.Identity(), Overwrite: cfg.Overwrite, ReadOnly: readOnly,
 	})
 	if err != nil {
 		return err
 	}
-	p.s.acked, p.s.differ = p.acked, p.differs
-	defer func() { p.s.close(errPassOver) }()
+	defer func() { p.s.Close(session.ErrOver) }()
 	defer func() { err = errors.Join(err, p.closeLive()) }()
 	defer func() {
 		if p.digests != nil {
 			err = errors.Join(err, p.digests.close())
 		}
 	}()
-	if err := f(p.s.ctx, p); err != nil {
-		return p.s.why(err)
+	if err := f(p.s.Context(), p); err != nil {
+		return p.s.Why(err)
 	}
 	return nil
 }
 
 // openJournal reads the journal of this source and target.
 func (p *pass) openJournal() (err error) {
-	p.dir = filepath.Join(sourceDir(p.cfg), fmt.Sprintf("%x", p.s.target.Disk))
+	p.dir = filepath.Join(sourceDir(p.cfg), fmt.Sprintf("%x", p.target.Disk))
 	if p.journal, err = loadJournal(p.dir, p.cfg.Log); err != nil {
 		return err
 	}
@@ -102,7 +100,7 @@ func (p *pass) openState() error {
 	if err := os.MkdirAll(p.dir, 0o700); err != nil {
 		return fmt.Errorf("make state directory: %w", err)
 	}
-	j, t := p.journal, &p.s.target
+	j, t := p.journal, &p.target
 	path := filepath.Join(p.dir, "digests")
 	var fresh bool
 	if p.digests, fresh, err = openDigests(path, chunk.Count(p.src.Size()), p.cfg.Log); err != nil {
@@ -160,13 +158,13 @@ func (p *pass) begin() error {
 	if err != nil {
 		return err
 	}
-	j, t := p.journal, &p.s.target
+	j, t := p.journal, &p.target
 	j.Before = mark{Pass: t.Pass, Seq: t.Seq, Committed: t.Committed}
 	j.Pass, j.Seq, j.Committed, j.Blind = id, 0, false, false
 	if err := j.save(); err != nil {
 		return err
 	}
-	return p.s.begin(Open{Pass: id}, p.cfg.Streams)
+	return p.s.Begin(Open{Pass: id}, p.cfg.Streams, p)
 }
 
 // inUse returns what of the source is in use, and tells people what could not be told.
@@ -200,9 +198,9 @@ func (p *pass) copyAll(ctx context.Context, used, list extent.List) (err error) 
 	p.count.total.Store(used.Bytes())
 	saved := used.Bytes() - list.Bytes()
 	switch {
-	case p.journal.First && p.s.target.Empty: // what is a hole here reads as zeroes there too
+	case p.journal.First && p.target.Empty: // what is a hole here reads as zeroes there too
 		list = intersect(used, p.data)
-	case p.journal.First && !p.trusted && p.s.target.Source == p.id:
+	case p.journal.First && !p.trusted && p.target.Source == p.id:
 		p.count.enter("compare")
 		if err := p.compareAll(ctx, used, true); err != nil {
 			return err
@@ -227,7 +225,7 @@ func (p *pass) copyAll(ctx context.Context, used, list extent.List) (err error) 
 	if err := p.each(ctx, list, (*worker).compare); err != nil {
 		return err
 	}
-	return p.s.flush(p.sent.upTo())
+	return p.s.Flush(p.sent.upTo())
 }
 
 // unknown returns what of a list lies in chunks of which the digest map knows nothing.
@@ -248,7 +246,7 @@ func (p *pass) unknown(list extent.List) (extent.List, error) {
 }
 
 // acked takes over what the target has on its disk. The journal says so first: a target that fell behind it is then not believed.
-func (p *pass) acked(seq uint64) error {
+func (p *pass) Acked(seq uint64) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.blind {
@@ -285,7 +283,7 @@ func (p *pass) commit() error {
 		return err
 	}
 	crashpoint.Hit("block.flushed")
-	if err := p.s.ask(file.MsgCommit, file.Commit{Pass: p.journal.Pass, Seq: p.sent.upTo()}, file.MsgDone); err != nil {
+	if err := p.s.Ask(file.MsgCommit, file.Commit{Pass: p.journal.Pass, Seq: p.sent.upTo()}, file.MsgDone); err != nil {
 		return err
 	}
 	crashpoint.Hit("block.done")
@@ -299,7 +297,7 @@ func (p *pass) commit() error {
 			return err
 		}
 	}
-	p.s.bye(!p.cfg.MoreToCome())
+	p.s.Bye(!p.cfg.MoreToCome())
 	return nil
 }
 
@@ -336,7 +334,7 @@ func words(l extent.List, n int) (out []string) {
 func (p *pass) result(r *source.Result) *source.Result {
 	c := p.count
 	r.Pass, r.Files, r.Bytes, r.BytesRead, r.BytesRaw, r.BytesSaved = p.kind, 1, c.total.Load(), c.read.Load(), c.raw.Load(), c.saved.Load()
-	r.TargetLabel, r.Losses, r.Notes = p.s.target.Label, p.losses(), append(p.notes, p.mapNotes...)
+	r.TargetLabel, r.Losses, r.Notes = p.target.Label, p.losses(), append(p.notes, p.mapNotes...)
 	bad := p.different()
 	r.Differences, r.Differ = int64(len(bad)), words(bad, 20)
 	return r

@@ -40,20 +40,7 @@ func (r *Receiver) Serve(ctx context.Context, l *wire.Listener) error {
 			r.disk.Close()
 		}
 	}()
-	var sessions sync.WaitGroup
-	defer sessions.Wait()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	for {
-		in, err := l.Accept(ctx)
-		if err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
-			return fmt.Errorf("accept: %w", err)
-		}
-		sessions.Go(func() { r.handle(ctx, in) })
-	}
+	return l.Serve(ctx, r.handle)
 }
 
 func (r *Receiver) handle(ctx context.Context, in *wire.Incoming) {

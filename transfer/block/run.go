@@ -101,7 +101,7 @@ func Run(ctx context.Context, cfg *Config, count *Counters) (r *source.Result, e
 func Compare(ctx context.Context, cfg *Config, count *Counters) (r *source.Result, err error) {
 	began := time.Now()
 	err = with(ctx, cfg, count, true, func(ctx context.Context, p *pass) error {
-		if err := p.s.begin(Open{}, cfg.Streams); err != nil {
+		if err := p.s.Begin(Open{}, cfg.Streams, p); err != nil {
 			return err
 		}
 		used, err := p.inUse(ctx)
@@ -113,7 +113,7 @@ func Compare(ctx context.Context, cfg *Config, count *Counters) (r *source.Resul
 		if err := p.compareAll(ctx, used, false); err != nil {
 			return err
 		}
-		p.s.bye(false)
+		p.s.Bye(false)
 		r = p.result(&source.Result{Verified: source.VerifyFull.String()})
 		r.Pass = ""
 		return nil
@@ -135,9 +135,9 @@ func Look(ctx context.Context, cfg *Config, count *Counters) (s *source.Survey, 
 		if err := p.openJournal(); err != nil {
 			return err
 		}
-		t := &p.s.target
+		t := &p.target
 		s = &source.Survey{Entries: 1, Bytes: used.Bytes(), Known: p.journal.fits(t), Target: t.Label, Type: t.Type, Free: t.Size, Notes: p.mapNotes}
-		p.s.bye(false)
+		p.s.Bye(false)
 		return nil
 	})
 	return s, err

@@ -1,15 +1,11 @@
 package block
 
 import (
-	"context"
 	"math"
-	"runtime"
 	"sync"
-	"sync/atomic"
-	"time"
 
 	"github.com/ferry-migrate/ferry/transfer/chunk"
-	"github.com/ferry-migrate/ferry/transfer/codec"
+	"github.com/ferry-migrate/ferry/transfer/session"
 )
 
 // sent numbers the frames of a session and remembers what the writes among them bring until they are acknowledged.
@@ -32,12 +28,12 @@ const maxSent = 4096
 
 // number returns the number of the next frame; j is the job that it is of, nil for one that brings nothing to remember. It waits while
 // too many are on their way.
-func (s *sent) number(op byte, j *job, session *session) (uint64, error) {
+func (s *sent) number(op byte, j *job, at *session.Session) (uint64, error) {
 	s.mu.Lock()
 	for len(s.queue) >= maxSent {
 		first := s.queue[0].seq
 		s.mu.Unlock()
-		if err := session.await(func() bool { return session.ack >= first }); err != nil {
+		if err := at.Await(first); err != nil {
 			return 0, err
 		}
 		s.mu.Lock()
@@ -80,35 +76,3 @@ func (s *sent) take(seq uint64) []brought {
 
 // all returns and forgets everything that is not acknowledged.
 func (s *sent) all() []brought { return s.take(math.MaxUint64) }
-
-// effort measures what all workers of a pass spend, for the chooser of the strength.
-type effort struct {
-	chooser *codec.Chooser
-	senders int
-	raw     atomic.Int64 // bytes
-	wire    atomic.Int64
-	blocked atomic.Int64 // nanoseconds in writes
-	packing atomic.Int64
-}
-
-// effortPeriod is how often the chooser looks.
-const effortPeriod = 250 * time.Millisecond
-
-// observe feeds the chooser until ctx is done.
-func (e *effort) observe(ctx context.Context) {
-	tick := time.NewTicker(effortPeriod)
-	defer tick.Stop()
-	last := time.Now()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case now := <-tick.C:
-			e.chooser.Observe(codec.Sample{
-				Period: now.Sub(last), Raw: e.raw.Swap(0), Wire: e.wire.Swap(0), Blocked: time.Duration(e.blocked.Swap(0)),
-				Compress: time.Duration(e.packing.Swap(0)), Senders: e.senders, CPUs: runtime.GOMAXPROCS(0),
-			})
-			last = now
-		}
-	}
-}

@@ -41,11 +41,11 @@ func (p *pass) each(ctx context.Context, list extent.List, do func(*worker, *job
 	observed := make(chan struct{})
 	go func() {
 		defer close(observed)
-		p.effort.observe(effort)
+		p.effort.Observe(effort)
 	}()
-	for i := range workersPerStream * len(p.s.streams) {
+	for i := range workersPerStream * len(p.s.Streams()) {
 		g.Go(func() error {
-			w := &worker{p: p, conn: p.s.streams[i%len(p.s.streams)], buf: device.Buffer(jobChunks * chunk.Size)}
+			w := &worker{p: p, conn: p.s.Streams()[i%len(p.s.Streams())], buf: device.Buffer(jobChunks * chunk.Size)}
 			var j job
 			for ctx.Err() == nil && jobs.next(&j) {
 				if err := w.read(ctx, &j); err != nil {
@@ -192,7 +192,7 @@ func (w *worker) frame(op byte, j *job) error {
 	}
 	h := wire.Header{Type: wire.TypeOps, Raw: raw}
 	payload := append([][]byte{w.table}, w.content...)
-	if strength := p.effort.chooser.Strength(); op == opWrite && (strength != codec.Off || len(payload) > gatherOver) {
+	if strength := p.effort.Chooser.Strength(); op == opWrite && (strength != codec.Off || len(payload) > gatherOver) {
 		w.raw = w.raw[:0]
 		for _, b := range payload {
 			w.raw = append(w.raw, b...)
@@ -203,7 +203,7 @@ func (w *worker) frame(op byte, j *job) error {
 		if err != nil {
 			return err
 		}
-		p.effort.packing.Add(int64(time.Since(began)))
+		p.effort.Packing.Add(int64(time.Since(began)))
 		h.Codec, payload = id, [][]byte{out}
 	}
 	var err error
@@ -212,15 +212,15 @@ func (w *worker) frame(op byte, j *job) error {
 	}
 	began := time.Now()
 	if err := w.conn.WriteFrame(h, payload...); err != nil {
-		return p.s.why(err)
+		return p.s.Why(err)
 	}
-	p.effort.blocked.Add(int64(time.Since(began)))
+	p.effort.Blocked.Add(int64(time.Since(began)))
 	size := 0
 	for _, b := range payload {
 		size += len(b)
 	}
-	p.effort.raw.Add(int64(raw))
-	p.effort.wire.Add(int64(size))
+	p.effort.Raw.Add(int64(raw))
+	p.effort.Wire.Add(int64(size))
 	p.count.raw.Add(int64(raw))
 	return nil
 }

@@ -12,7 +12,7 @@ import (
 // choose decides what the pass builds on: nothing, the base of the store, or a comparison with all that the target holds.
 // What does not fit is compared, never assumed.
 func (p *pass) choose(dir string) (*peerState, error) {
-	t := &p.s.target
+	t := &p.target
 	peer, err := loadPeer(dir, p.store)
 	if err != nil {
 		return nil, err

@@ -33,7 +33,7 @@ func (p *pass) compareAll(ctx context.Context) error {
 		return err
 	}
 	defer p.walk.Close()
-	if err := p.s.begin(p, file.Open{ReadOnly: true}, p.cfg.Streams); err != nil {
+	if err := p.s.Begin(file.Open{ReadOnly: true}, p.cfg.Streams, &listener{p: p}); err != nil {
 		return err
 	}
 	p.written = p.store.Scratch("verify")
@@ -63,7 +63,7 @@ func (p *pass) compareAll(ctx context.Context) error {
 	if err := p.extras(ctx); err != nil {
 		return err
 	}
-	p.s.bye(false)
+	p.s.Bye(false)
 	return nil
 }
 

@@ -29,7 +29,7 @@ type tail struct {
 
 func (p *pass) newTail() *tail {
 	t := &tail{p: p}
-	for _, c := range p.s.streams {
+	for _, c := range p.s.Streams() {
 		t.fr = append(t.fr, newFramer(c, p.effort))
 	}
 	return t
@@ -73,7 +73,7 @@ func (t *tail) send() error {
 	t.p.count.raw.Add(int64(len(t.ops)))
 	t.ops, t.any = t.ops[:0], false
 	if err := f.send(seq, after, t.chain); err != nil {
-		return t.p.s.why(err)
+		return t.p.s.Why(err)
 	}
 	return nil
 }
@@ -209,7 +209,7 @@ func (p *pass) dirXattrs(path []byte) ([]byte, error) {
 // verify has the target compare what it holds with what the pass sent, or with everything.
 func (p *pass) verify(ctx context.Context, all bool) error {
 	p.count.enter("verify")
-	if err := p.s.flush(p.rec.raise()); err != nil {
+	if err := p.s.Flush(p.rec.raise()); err != nil {
 		return err
 	}
 	if !all && p.untouched() {
@@ -250,7 +250,7 @@ func (p *pass) verify(ctx context.Context, all bool) error {
 	if err := t.send(); err != nil {
 		return err
 	}
-	return p.s.flush(p.rec.raise())
+	return p.s.Flush(p.rec.raise())
 }
 
 // quickEntry is what a quick verification compares of e.

@@ -1,19 +1,17 @@
 package source
 
 import (
-	"context"
-	"runtime"
-	"sync/atomic"
 	"time"
 
 	"github.com/ferry-migrate/ferry/transfer/codec"
+	"github.com/ferry-migrate/ferry/transfer/session"
 	"github.com/ferry-migrate/ferry/transfer/wire"
 )
 
 // framer compresses operations and sends them on one connection. One goroutine.
 type framer struct {
 	conn    *wire.Conn
-	effort  *effort
+	effort  *session.Effort
 	pack    codec.Packer
 	scratch [][]byte
 	frames  []frame
@@ -25,7 +23,7 @@ type frame struct {
 	raw     int
 }
 
-func newFramer(c *wire.Conn, e *effort) *framer { return &framer{conn: c, effort: e} }
+func newFramer(c *wire.Conn, e *session.Effort) *framer { return &framer{conn: c, effort: e} }
 
 // encode makes frames of ops, cut at the given offsets. They are good until the next call.
 func (f *framer) encode(ops []byte, cuts []int) error {
@@ -44,12 +42,12 @@ func (f *framer) encode(ops []byte, cuts []int) error {
 		}
 		n := len(f.frames)
 		began := time.Now()
-		out, id, scratch, err := f.pack.Pack(f.scratch[n], ops[from:to], f.effort.chooser.Strength())
+		out, id, scratch, err := f.pack.Pack(f.scratch[n], ops[from:to], f.effort.Chooser.Strength())
 		f.scratch[n] = scratch
 		if err != nil {
 			return err
 		}
-		f.effort.packing.Add(int64(time.Since(began)))
+		f.effort.Packing.Add(int64(time.Since(began)))
 		f.frames = append(f.frames, frame{out, id, to - from})
 		from = to
 	}
@@ -67,41 +65,9 @@ func (f *framer) send(first, after uint64, chain bool) error {
 		if err := f.conn.WriteFrame(h, fr.payload); err != nil {
 			return err
 		}
-		f.effort.blocked.Add(int64(time.Since(began)))
-		f.effort.raw.Add(int64(fr.raw))
-		f.effort.wire.Add(int64(len(fr.payload)))
+		f.effort.Blocked.Add(int64(time.Since(began)))
+		f.effort.Raw.Add(int64(fr.raw))
+		f.effort.Wire.Add(int64(len(fr.payload)))
 	}
 	return nil
-}
-
-// effort measures what all framers of a pass spend, for the chooser of the strength.
-type effort struct {
-	chooser *codec.Chooser
-	senders int
-	raw     atomic.Int64 // bytes
-	wire    atomic.Int64
-	blocked atomic.Int64 // nanoseconds in writes
-	packing atomic.Int64
-}
-
-// effortPeriod is how often the chooser looks.
-const effortPeriod = 250 * time.Millisecond
-
-// observe feeds the chooser until ctx is done.
-func (e *effort) observe(ctx context.Context) {
-	tick := time.NewTicker(effortPeriod)
-	defer tick.Stop()
-	last := time.Now()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case now := <-tick.C:
-			e.chooser.Observe(codec.Sample{
-				Period: now.Sub(last), Raw: e.raw.Swap(0), Wire: e.wire.Swap(0), Blocked: time.Duration(e.blocked.Swap(0)),
-				Compress: time.Duration(e.packing.Swap(0)), Senders: e.senders, CPUs: runtime.GOMAXPROCS(0),
-			})
-			last = now
-		}
-	}
 }

@@ -110,7 +110,7 @@ func (p *pass) leftoversPath() string {
 func (p *pass) openLeftovers() *manifest.Reader {
 	r, err := manifest.Open(p.leftoversPath())
 	if err == nil {
-		err = r.Verify(p.s.ctx)
+		err = r.Verify(p.s.Context())
 	}
 	switch {
 	case err == nil:

@@ -20,15 +20,15 @@ func (p *pass) list(ctx context.Context, path string, content bool) error {
 	if err != nil {
 		return err
 	}
-	p.s.listing = func(b []byte) error {
+	p.listing = func(b []byte) error {
 		err := file.DecodeListing(b, func(e *file.Entry) error {
 			e.State, e.Ino = 0, 0
 			return w.Append(e)
 		}, w.AppendChunks)
 		return errors.Join(err, w.EndBlock(0))
 	}
-	defer func() { p.s.listing = nil }()
-	if err := p.s.ask(file.MsgList, file.List{Content: content}, file.MsgListed); err != nil {
+	defer func() { p.listing = nil }()
+	if err := p.s.Ask(file.MsgList, file.List{Content: content}, file.MsgListed); err != nil {
 		return errors.Join(err, w.Close())
 	}
 	if ctx.Err() != nil {
@@ -39,7 +39,7 @@ func (p *pass) list(ctx context.Context, path string, content bool) error {
 
 // listNames returns a listing of the target that is removed from the disk already.
 func (p *pass) listNames(ctx context.Context) (*manifest.Reader, error) {
-	if err := p.s.flush(p.rec.raise()); err != nil { // links and files must be there
+	if err := p.s.Flush(p.rec.raise()); err != nil { // links and files must be there
 		return nil, err
 	}
 	path := p.store.Scratch("listing")

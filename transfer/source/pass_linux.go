@@ -18,13 +18,16 @@ import (
 	"github.com/ferry-migrate/ferry/transfer/codec"
 	"github.com/ferry-migrate/ferry/transfer/file"
 	"github.com/ferry-migrate/ferry/transfer/file/manifest"
+	"github.com/ferry-migrate/ferry/transfer/session"
 )
 
 // pass is one walk over the source that brings the target in step.
 type pass struct {
 	cfg      *Config
 	tree     file.ID // of the source
-	s        *session
+	s        *session.Session
+	target   file.TreeReply
+	listing  func(entries []byte) error // consumer of the listing that was asked for
 	store    *manifest.Store
 	excludes *Excludes
 	count    *Counters
@@ -44,7 +47,7 @@ type pass struct {
 	last    bool        // no pass follows to catch up with what changed meanwhile
 	mute    bool        // nothing is sent: the manifest is all that is wanted
 	lacks   atomic.Bool // the base has an entry that was not met on the source
-	effort  *effort
+	effort  *session.Effort
 	jobs    chan *job
 	free    chan *job
 	seed    maphash.Seed
@@ -81,13 +84,13 @@ func (p *pass) hash(path []byte) uint64 { return maphash.Bytes(p.seed, path) }
 
 // copy walks the source, reads and sends: everything up to the hard links.
 func (p *pass) copy(ctx context.Context) error {
-	workers := workersPerStream * len(p.s.streams)
+	workers := workersPerStream * len(p.s.Streams())
 	p.jobs = make(chan *job, jobsAhead)
 	p.free = make(chan *job, 2*workers+jobsAhead)
 	g, ctx := errgroup.WithContext(ctx)
 	watch, done := context.WithCancel(ctx)
 	defer done()
-	go p.effort.observe(watch)
+	go p.effort.Observe(watch)
 	if p.baseReader == nil && !p.mute {
 		var counting sync.WaitGroup
 		defer counting.Wait()
@@ -95,7 +98,7 @@ func (p *pass) copy(ctx context.Context) error {
 		counting.Go(func() { p.total(watch) })
 	}
 	context.AfterFunc(ctx, func() { p.rec.fail(context.Cause(ctx)) })
-	for _, c := range p.s.streams {
+	for _, c := range p.s.Streams() {
 		l := &lane{conn: c}
 		for range workersPerStream {
 			g.Go(func() error { return p.work(ctx, l) })
@@ -123,7 +126,7 @@ func (p *pass) copy(ctx context.Context) error {
 
 // batch is how much content a job of small files holds.
 func (p *pass) batch() int64 {
-	if p.effort.chooser.Strength() == codec.Strongest {
+	if p.effort.Chooser.Strength() == codec.Strongest {
 		return denseBytes
 	}
 	return batchBytes

@@ -234,7 +234,7 @@ func (p *pass) dispatch(f *framer, l *lane, at place, chain bool) error {
 	}
 	defer p.rec.leave(l)
 	if err := f.send(at.first, at.after, chain); err != nil {
-		return p.s.why(err)
+		return p.s.Why(err)
 	}
 	return nil
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/ferry-migrate/ferry/internal/fault"
 	"github.com/ferry-migrate/ferry/transfer/file"
 	"github.com/ferry-migrate/ferry/transfer/file/manifest"
+	"github.com/ferry-migrate/ferry/transfer/session"
 )
 
 // catchUps is how many passes follow one in which entries changed while they were read.
@@ -81,7 +82,7 @@ func newPass(cfg *Config, count *Counters) (p *pass, err error) {
 	*count = Counters{}
 	count.enter("scan")
 	p = &pass{cfg: cfg, count: count, seed: maphash.MakeSeed(), differs: &differences{}}
-	p.effort = &effort{chooser: cfg.Compress, senders: cfg.Streams}
+	p.effort = &session.Effort{Chooser: cfg.Compress, Senders: cfg.Streams}
 	p.losses = newLosses(cfg.Remedy)
 	if p.excludes, err = NewExcludes(cfg.Root, cfg.Excludes); err != nil {
 		return nil, err
@@ -92,11 +93,11 @@ func newPass(cfg *Config, count *Counters) (p *pass, err error) {
 
 // with calls f with a session to the target, and the state of this source and that target, open. dir is where the state lies.
 func (p *pass) with(ctx context.Context, f func(ctx context.Context, dir string) error) (err error) {
-	if p.s, err = open(ctx, p.cfg, p.tree); err != nil {
+	if err = p.open(ctx); err != nil {
 		return err
 	}
-	defer func() { p.s.close(errPassOver) }()
-	dir := filepath.Join(sourceDir(p.cfg), fmt.Sprintf("%x", p.s.target.Tree))
+	defer func() { p.s.Close(session.ErrOver) }()
+	dir := filepath.Join(sourceDir(p.cfg), fmt.Sprintf("%x", p.target.Tree))
 	if p.store, err = manifest.OpenStore(ctx, dir); err != nil {
 		return err
 	}
@@ -104,14 +105,11 @@ func (p *pass) with(ctx context.Context, f func(ctx context.Context, dir string)
 	if p.ledger, err = openLedger(dir); err != nil {
 		return err
 	}
-	if err := f(p.s.ctx, dir); err != nil {
-		return p.s.why(err)
+	if err := f(p.s.Context(), dir); err != nil {
+		return p.s.Why(err)
 	}
 	return nil
 }
-
-// errPassOver ends a session that has nothing left to do.
-var errPassOver = errors.New("the pass is over")
 
 // run does the whole pass on an open session.
 func (p *pass) run(ctx context.Context, dir string) (*Result, error) {
@@ -132,7 +130,7 @@ func (p *pass) run(ctx context.Context, dir string) (*Result, error) {
 	if err := p.settleBase(ctx, root); err != nil {
 		return nil, err
 	}
-	h := manifest.Header{Tree: manifest.ID(p.s.target.Tree), Pass: manifest.ID(pass), Started: started, Root: root}
+	h := manifest.Header{Tree: manifest.ID(p.target.Tree), Pass: manifest.ID(pass), Started: started, Root: root}
 	if p.baseReader != nil {
 		h.Base = p.baseReader.Header().Pass
 	}
@@ -196,7 +194,7 @@ func (p *pass) phases(ctx context.Context) error {
 // commit makes the pass the base on both sides.
 func (p *pass) commit(pass file.ID) error {
 	seq := p.rec.raise()
-	if err := p.s.flush(seq); err != nil {
+	if err := p.s.Flush(seq); err != nil {
 		return err
 	}
 	crashpoint.Hit("source.flushed")
@@ -209,7 +207,7 @@ func (p *pass) commit(pass file.ID) error {
 		return err
 	}
 	crashpoint.Hit("source.ledger")
-	if err := p.s.ask(file.MsgCommit, file.Commit{Pass: pass, Seq: seq}, file.MsgDone); err != nil {
+	if err := p.s.Ask(file.MsgCommit, file.Commit{Pass: pass, Seq: seq}, file.MsgDone); err != nil {
 		return err
 	}
 	crashpoint.Hit("source.done")
@@ -217,7 +215,7 @@ func (p *pass) commit(pass file.ID) error {
 		return err
 	}
 	crashpoint.Hit("source.committed")
-	p.s.bye((p.last || len(p.ledger.doubts()) == 0) && !p.cfg.MoreToCome())
+	p.s.Bye((p.last || len(p.ledger.doubts()) == 0) && !p.cfg.MoreToCome())
 	return nil
 }
 
@@ -226,7 +224,7 @@ func (p *pass) result() *Result {
 	r := &Result{
 		Pass: p.kind(), Files: c.files.Load(), Bytes: c.bytes.Load(), BytesRead: c.read.Load(), BytesRaw: c.raw.Load(),
 		BytesSaved: c.saved.Load(), Deleted: p.deleted, Verified: p.cfg.Verify.String(), Losses: p.losses.list(),
-		Differences: p.differs.count, Differ: p.differs.words, TargetLabel: p.s.target.Label,
+		Differences: p.differs.count, Differ: p.differs.words, TargetLabel: p.target.Label,
 	}
 	return r
 }
@@ -247,12 +245,12 @@ func (p *pass) begin(dir string, peer *peerState) (file.ID, error) {
 	if err != nil {
 		return pass, err
 	}
-	if err := peer.advance(dir, &p.s.target, pass); err != nil {
+	if err := peer.advance(dir, &p.target, pass); err != nil {
 		return pass, err
 	}
 	crashpoint.Hit("source.peer")
 	open := file.Open{Pass: pass, First: p.store.Base() == nil, Overwrite: p.cfg.Overwrite}
-	return pass, p.s.begin(p, open, p.cfg.Streams)
+	return pass, p.s.Begin(open, p.cfg.Streams, &listener{p: p})
 }
 
 // settleBase decides what the target is compared with: the base of the store, or a listing of the target.

@@ -25,7 +25,7 @@ func Look(ctx context.Context, cfg *Config, count *Counters) (*Survey, error) {
 		if _, err := p.choose(dir); err != nil {
 			return err
 		}
-		t := &p.s.target
+		t := &p.target
 		s.Known, s.Free, s.Target, s.Type = p.store.Base() != nil && !p.foreignBase, t.Free, t.Label, t.Type
 		if _, err := p.openWalk(); err != nil {
 			return err
@@ -35,7 +35,7 @@ func Look(ctx context.Context, cfg *Config, count *Counters) (*Survey, error) {
 		if err := p.survey(ctx, s); err != nil {
 			return err
 		}
-		p.s.bye(false)
+		p.s.Bye(false)
 		return nil
 	})
 	if err != nil {
@@ -97,9 +97,9 @@ type foresight struct {
 }
 
 func (p *pass) foresight() *foresight {
-	f := &foresight{p: p, w: p.prober(), lacks: map[string]bool{}, limits: p.s.target.Limits, names: map[uint64]struct{}{}}
+	f := &foresight{p: p, w: p.prober(), lacks: map[string]bool{}, limits: p.target.Limits, names: map[uint64]struct{}{}}
 	f.inside = f.limits.Value > 0 && f.limits.Value < 64<<10
-	for _, k := range p.s.target.Lacks {
+	for _, k := range p.target.Lacks {
 		f.lacks[k] = true
 		f.inside = f.inside || strings.HasPrefix(k, "xattr_") || k == "acl" || k == "capability" || k == "flags" || k == "project"
 	}

@@ -36,24 +36,7 @@ type Receiver struct {
 
 // Serve handles sessions until ctx is done or the listener fails. It returns once all sessions have ended.
 func (r *Receiver) Serve(ctx context.Context, l *wire.Listener) error {
-	var sessions sync.WaitGroup
-	defer sessions.Wait()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	for {
-		in, err := l.Accept(ctx)
-		if err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
-			return fmt.Errorf("accept: %w", err)
-		}
-		sessions.Add(1)
-		go func() {
-			defer sessions.Done()
-			r.Handle(ctx, in)
-		}()
-	}
+	return l.Serve(ctx, r.Handle)
 }
 
 // Handle serves one session to its end.

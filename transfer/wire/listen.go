@@ -60,6 +60,25 @@ func newListener(ln net.Listener, enter func(*Conn, time.Time) error, opt Option
 // Addr is the address listened on.
 func (l *Listener) Addr() net.Addr { return l.ln.Addr() }
 
+// Serve calls handle for each session, in a goroutine of its own, until ctx is done or the listener fails. It returns once all of
+// them have ended; their context is done by then.
+func (l *Listener) Serve(ctx context.Context, handle func(context.Context, *Incoming)) error {
+	var sessions sync.WaitGroup
+	defer sessions.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	for {
+		in, err := l.Accept(ctx)
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return fmt.Errorf("accept: %w", err)
+		}
+		sessions.Go(func() { handle(ctx, in) })
+	}
+}
+
 // Accept returns the next session that a source wants to open. The caller answers with Incoming.Accept or Refuse.
 func (l *Listener) Accept(ctx context.Context) (*Incoming, error) {
 	select {

@@ -131,26 +131,13 @@ func (r *Receiver) Serve(ctx context.Context, l *wire.Listener) (err error) {
 			r.lock.Close()
 		}
 	}()
-	var sessions sync.WaitGroup
-	defer sessions.Wait()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	for {
-		in, err := l.Accept(ctx)
-		if err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
-			return fmt.Errorf("accept: %w", err)
+	return l.Serve(ctx, func(ctx context.Context, in *wire.Incoming) {
+		if slices.Contains(in.Greeting.Features, Feature) {
+			r.plan(ctx, in)
+		} else {
+			r.Files.Handle(ctx, in)
 		}
-		sessions.Go(func() {
-			if slices.Contains(in.Greeting.Features, Feature) {
-				r.plan(ctx, in)
-			} else {
-				r.Files.Handle(ctx, in)
-			}
-		})
-	}
+	})
 }
 
 // plan handles a session that brings a plan.
