@@ -107,7 +107,7 @@ func (m *moved) start(t *testing.T, want ...string) {
 	}
 	must(t, "umount", m.root)
 	must(t, "sync", m.image)
-	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
 	args := []string{"-machine", "q35", "-accel", "tcg,thread=multi,tb-size=256", "-cpu", "qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt", "-smp", "2", "-m", "768",
 		"-display", "none", "-vga", "none", "-no-reboot", "-serial", "stdio", "-netdev", "user,id=net,restrict=on", "-device", "virtio-net-pci,netdev=net",

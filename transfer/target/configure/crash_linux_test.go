@@ -45,6 +45,9 @@ func TestCrash(t *testing.T) {
 				facts.BootDisks[0].Device = root + "/../disk"
 				before := dump(t, root)
 				die(root, at, "")
+				require.NoError(t, Undo(ctx, root, facts))
+				unchanged(t, before, root)
+				die(root, at, "")
 				_, err := Run(ctx, root, facts, choices)
 				require.NoError(t, err)
 				again, err := Run(ctx, root, facts, choices)

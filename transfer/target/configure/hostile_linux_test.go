@@ -6,9 +6,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/ferry-migrate/ferry/internal/fault"
 )
@@ -72,18 +74,55 @@ func fifo(t *testing.T, at string) {
 func TestLinksInside(t *testing.T) {
 	root, facts := unpack(t, "debian"), laid(t, "")
 	require.NoError(t, os.Rename(filepath.Join(root, "etc/fstab"), filepath.Join(root, "srv-fstab")))
-	require.NoError(t, os.Symlink("/../srv-fstab", filepath.Join(root, "etc/fstab")))
+	require.NoError(t, os.Symlink("/srv-fstab", filepath.Join(root, "etc/fstab")))
 	before := dump(t, root)
 	_, err := Run(context.Background(), root, facts, Options{})
 	require.NoError(t, err)
 	to, err := os.Readlink(filepath.Join(root, "etc/fstab"))
 	require.NoError(t, err)
-	require.Equal(t, "/../srv-fstab", to)
+	require.Equal(t, "/srv-fstab", to)
 	text, err := os.ReadFile(filepath.Join(root, "srv-fstab"))
 	require.NoError(t, err)
 	require.Contains(t, string(text), "UUID="+uuid+"1 /  ")
 	require.NoError(t, Undo(context.Background(), root, facts))
 	unchanged(t, before, root)
+}
+
+// TestOtherChoices: a run with other choices changes files again; what is kept is still what was there before the first.
+func TestOtherChoices(t *testing.T) {
+	root, facts := unpack(t, "debian"), laid(t, "")
+	before := dump(t, root)
+	for _, o := range []Options{{Hostname: "one", Network: NetworkDHCP, Serial: "ttyS0"}, {Hostname: "two", Network: NetworkStatic, Addresses: []string{"192.0.2.1/24"}}, {Hostname: "three"}} {
+		r, err := Run(context.Background(), root, facts, o)
+		require.NoError(t, err)
+		require.NotEmpty(t, r.Changes)
+	}
+	require.NoError(t, Undo(context.Background(), root, facts))
+	unchanged(t, before, root)
+}
+
+// TestLikeness: a file that is changed keeps its owner, its mode and its attributes.
+func TestLikeness(t *testing.T) {
+	root, facts := unpack(t, "debian"), laid(t, "")
+	name := filepath.Join(root, "etc/fstab")
+	if os.Getuid() == 0 {
+		require.NoError(t, os.Chown(name, 12, 34))
+	}
+	require.NoError(t, os.Chmod(name, 0o640))
+	require.NoError(t, unix.Setxattr(name, "user.label", []byte("kept"), 0))
+	before, err := os.Stat(name)
+	require.NoError(t, err)
+	_, err = Run(context.Background(), root, facts, Options{})
+	require.NoError(t, err)
+	after, err := os.Stat(name)
+	require.NoError(t, err)
+	was, is := before.Sys().(*syscall.Stat_t), after.Sys().(*syscall.Stat_t)
+	require.NotEqual(t, was.Ino, is.Ino)
+	require.Equal(t, []uint32{was.Mode, was.Uid, was.Gid}, []uint32{is.Mode, is.Uid, is.Gid})
+	value := make([]byte, 10)
+	n, err := unix.Getxattr(name, "user.label", value)
+	require.NoError(t, err)
+	require.Equal(t, "kept", string(value[:n]))
 }
 
 // TestHostileJournal: a journal that came with the root neither reaches out of it nor to a disk that is not a boot disk.

@@ -87,7 +87,7 @@ func TestInsideEnds(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() {
-		done <- s.run(ctx, "/bin/sh", "-c", "setsid sleep 1001 & touch /tmp/started; sleep 1001")
+		done <- s.run(ctx, "/bin/sh", "-c", "setsid sh -c 'touch /tmp/started; exec sleep 1001' & sleep 1001")
 	}()
 	require.Eventually(t, func() bool { _, err := s.root.Lstat(scratch + "/started"); return err == nil }, time.Minute, 10*time.Millisecond)
 	cancel()
