@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -99,7 +101,8 @@ func (h *host) user(f *os.File, id Identity) (string, error) {
 			}
 		}
 	}
-	for _, n := range h.names {
+	for _, name := range slices.Sorted(maps.Keys(h.names)) {
+		n := h.names[name]
 		if (len(n.slaves) > 0 || n.loop != nil) && !below[n] && (Identity{Pieces: h.pieces(n, 0)}).liesOn(id) {
 			return n.path, nil
 		}
@@ -159,7 +162,7 @@ func isFull(err error) bool {
 }
 
 func isGone(err error) bool {
-	return errors.Is(err, unix.ENXIO) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ESHUTDOWN) || errors.Is(err, unix.EBADF)
+	return errors.Is(err, unix.ENXIO) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ESHUTDOWN)
 }
 
 func isReadOnly(err error) bool { return errors.Is(err, unix.EROFS) }

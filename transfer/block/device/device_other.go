@@ -39,8 +39,6 @@ func (*window) add(*os.File, int64, int64) error { return nil }
 
 func (t *Target) zero(context.Context, int64, int64) error { return errors.ErrUnsupported }
 
-func (t *Target) discard(int64, int64) error { return errors.ErrUnsupported }
-
 func (t *Target) room() string { return "" }
 
 func isFull(error) bool     { return false }

@@ -221,9 +221,6 @@ func (t *Target) zero(ctx context.Context, off, n int64) error {
 	return nil
 }
 
-// discard does nothing: it only saves space.
-func (t *Target) discard(int64, int64) error { return nil }
-
 // room is not known: Windows tells it of a directory, not of a file.
 func (t *Target) room() string { return "" }
 

@@ -24,5 +24,5 @@
 //
 // It knows nothing of what lies on the device: which ranges are in use is package allocmap's business. A program that opens a
 // device without asking for it alone can write to it whatever this package holds; an image on a network filesystem may
-// be written from another machine unseen. On Windows it was built and never run.
+// be written from another machine unseen. On Windows it was built and never run; a disk takes writes of whole sectors there.
 package device

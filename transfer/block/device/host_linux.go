@@ -40,7 +40,7 @@ type node struct {
 
 // readHost reads sysfs and the mounts below root.
 func readHost(root string) (*host, error) {
-	h := &host{root: filepath.Join("/", root), numbers: map[string]*node{}, names: map[string]*node{}}
+	h := &host{root: root, numbers: map[string]*node{}, names: map[string]*node{}}
 	h.boot = h.read("proc/sys/kernel/random/boot_id")
 	entries, err := os.ReadDir(h.path("sys/block"))
 	if err != nil {

@@ -91,6 +91,11 @@ func loop(t testing.TB, image string, options ...string) string {
 	needRoot(t)
 	dev := tool(t, append(append([]string{"losetup", "--find", "--show"}, options...), image)...)
 	t.Cleanup(func() { tool(t, "losetup", "-d", dev) })
+	stale, err := filepath.Glob(filepath.Join("/sys/block", filepath.Base(dev), filepath.Base(dev)+"p*")) // of who had the device before, and was killed
+	require.NoError(t, err)
+	for _, part := range stale {
+		tool(t, "delpart", dev, part[strings.LastIndexByte(part, 'p')+1:])
+	}
 	return dev
 }
 

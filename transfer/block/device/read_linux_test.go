@@ -140,3 +140,22 @@ func TestSourceRefusals(t *testing.T) {
 		require.NotEmpty(t, fault.RemedyOf(err))
 	}
 }
+
+// TestWithoutDirectReads reads an image on a filesystem that has none.
+func TestWithoutDirectReads(t *testing.T) {
+	needRoot(t)
+	need(t, "mksquashfs")
+	dir, data := t.TempDir(), noise(odd, 14)
+	path := imageOf(t, dir, data)
+	squashed := filepath.Join(room(t), "squashed")
+	tool(t, "mksquashfs", dir, squashed, "-quiet", "-no-progress")
+	path = filepath.Join(mounted(t, squashed, "loop"), filepath.Base(path))
+	s := source(t, path, SourceOptions{})
+	require.Contains(t, s.Cached(), "no direct reads")
+	got, bad, err := copied(s, extent.List{{Start: 0, Size: odd}})
+	require.NoError(t, err)
+	require.Empty(t, bad)
+	same(t, data, got, "Fill")
+	require.Less(t, cached(t, path), mib)
+	refused(t, path, TargetOptions{}, CodeTargetReadOnly, "")
+}

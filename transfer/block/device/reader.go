@@ -79,6 +79,9 @@ func alignedBuffer(n, align int) []byte {
 	return b[skip : skip+n : skip+n]
 }
 
+// Buffer returns n bytes of memory that ReadAt and Fill read into without a copy, if offset and length are multiples of 4096 too.
+func Buffer(n int) []byte { return alignedBuffer(n, minimum) }
+
 // buffers holds buffers of bounce bytes, aligned to minimum.
 var buffers = sync.Pool{New: func() any {
 	b := alignedBuffer(bounce, minimum)

@@ -14,8 +14,6 @@ import (
 type SourceOptions struct {
 	// Tracked says that the caller learns of writes: an image that another program writes is then no reason to refuse it.
 	Tracked bool
-	// Root is the directory that sys and proc lie in, "" for "/".
-	Root string
 }
 
 // Source is a device or an image, open for reading. It is safe for concurrent use.
@@ -23,7 +21,6 @@ type Source struct {
 	facts
 	reader
 	dev      *blockdev.Device
-	root     string
 	patience patience
 }
 
@@ -47,7 +44,7 @@ func OpenSource(path string, o SourceOptions) (*Source, error) {
 	if err != nil {
 		return nil, sourceRefused(err)
 	}
-	s := &Source{dev: dev, facts: factsOf(dev.Info()), root: o.Root}
+	s := &Source{dev: dev, facts: factsOf(dev.Info())}
 	if err := s.identify(o); err != nil {
 		dev.Close()
 		return nil, err
@@ -57,7 +54,7 @@ func OpenSource(path string, o SourceOptions) (*Source, error) {
 }
 
 func (s *Source) identify(o SourceOptions) error {
-	h, err := readHost(o.Root)
+	h, err := readHost("/")
 	if err == nil {
 		s.identity, err = h.identify(s.dev.File(), s.dev.Info())
 	}
@@ -114,7 +111,7 @@ func (s *Source) Data(ctx context.Context) (extent.List, error) {
 // Mounts returns the filesystems mounted from the source, from a part of it, or from something that lies on it. What lies on another comes
 // before it: they can be frozen in this order.
 func (s *Source) Mounts() ([]Mount, error) {
-	h, err := readHost(s.root)
+	h, err := readHost("/")
 	if err != nil {
 		return nil, fmt.Errorf("mounts of %s: %w", s.path, err)
 	}

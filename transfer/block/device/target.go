@@ -16,7 +16,6 @@ type TargetOptions struct {
 	Create    bool       // an image that is not there is made
 	Overwrite bool       // what it holds may be replaced
 	Sources   []Identity // that it must not be, nor lie on, nor hold
-	Root      string     // the directory that sys and proc lie in, "" for "/"
 }
 
 // Target is a device or an image, claimed for writing until Close. It is safe for concurrent use; of two writes to the same bytes at once
@@ -34,14 +33,8 @@ type Target struct {
 // Size returns the size in bytes, which may be more than what was asked for.
 func (t *Target) Size() int64 { return t.size }
 
-// Sector returns the size of a logical sector in bytes; 0 for an image, where nobody knows.
-func (t *Target) Sector() int { return t.sector }
-
 // IsDevice reports whether the target is a device, as opposed to an image file.
 func (t *Target) IsDevice() bool { return t.device }
-
-// Fresh reports whether OpenTarget made the image: all of it reads as zeroes.
-func (t *Target) Fresh() bool { return t.fresh }
 
 // Identity returns what the target is.
 func (t *Target) Identity() Identity { return t.identity }
@@ -77,18 +70,6 @@ func (t *Target) Zero(ctx context.Context, off, n int64) error {
 	}
 	if err := t.zero(ctx, off, n); err != nil {
 		return t.failure("zero", off, err)
-	}
-	return nil
-}
-
-// Discard tells the disk that n bytes at off are not in use. What they hold afterwards is unknown: of a device they may read as anything.
-// Where the disk does not take it nothing happens.
-func (t *Target) Discard(off, n int64) error {
-	if err := t.inside(off, n); err != nil {
-		return err
-	}
-	if err := t.discard(off, n); err != nil {
-		return t.failure("discard", off, err)
 	}
 	return nil
 }

@@ -17,7 +17,6 @@ import (
 func TestWritesEverywhere(t *testing.T) {
 	places(t, odd, func(t *testing.T, path string, model []byte) {
 		to := target(t, path, TargetOptions{Size: int64(len(model)), Overwrite: true})
-		require.False(t, to.Fresh())
 		r := rand.New(rand.NewPCG(3, 4))
 		for i := range 120 {
 			off := r.IntN(len(model))
@@ -49,7 +48,7 @@ func TestWritesFromAllSidesLeaveLittleCached(t *testing.T) {
 	dir, _ := filesystem(t, "ext4", 300*mib)
 	path := filepath.Join(dir, "image")
 	to := target(t, path, TargetOptions{Size: 40 * mib, Create: true})
-	require.True(t, to.Fresh())
+	require.True(t, to.fresh)
 	data := noise(40*mib, 9)
 	var wg sync.WaitGroup
 	for w := range 4 {
@@ -105,12 +104,10 @@ func TestNothingOutsideTheTarget(t *testing.T) {
 	for _, c := range [][2]int64{{-1, 1}, {mib - 1, 2}, {mib, 1}, {1 << 62, 1 << 62}, {0, -1}} {
 		require.Error(t, to.inside(c[0], c[1]))
 		require.Error(t, to.Zero(context.Background(), c[0], c[1]))
-		require.Error(t, to.Discard(c[0], c[1]))
 	}
 	_, err := to.WriteAt([]byte("xx"), mib-1)
 	require.Error(t, err)
 	require.Len(t, content(t, path), mib)
-	require.NoError(t, to.Discard(0, mib))
 }
 
 // TestFull fills the filesystem of an image, and that of the image below a loop device, where the kernel tells of it late.

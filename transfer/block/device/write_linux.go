@@ -112,20 +112,6 @@ func (t *Target) zeroStep(off, n int64) error {
 
 var zeroes [bounce]byte
 
-func (t *Target) discard(off, n int64) error {
-	fd := int(t.file.Fd())
-	var err error
-	if t.device {
-		err = ioctlRange(fd, unix.BLKDISCARD, off, n)
-	} else {
-		err = unix.Fallocate(fd, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, off, n)
-	}
-	if unsupported(err) {
-		return nil
-	}
-	return err
-}
-
 // unsupported reports whether a kernel, a filesystem or a disk does not know a command, or does not know it for ranges that are not whole sectors.
 func unsupported(err error) bool {
 	return errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.ENOTTY) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENODEV)
