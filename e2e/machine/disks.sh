@@ -122,7 +122,7 @@ if [ "$kind" = bios ]; then
 	mkdir -p "$mnt/boot/grub/i386-pc"
 	cp "$root"/usr/lib/grub/i386-pc/{normal,lvm,ext2}.mod "$mnt/boot/grub/i386-pc/"
 fi
-cp "$out/ferry" "$out/guest.sh" "$mnt/lab/"
+cp "$out/ferry" "$out/guest.sh" "$out/point.sh" "$mnt/lab/"
 cat >"$mnt/etc/systemd/system/lab.service" <<'C'
 [Unit]
 After=multi-user.target

@@ -3,7 +3,8 @@
 //
 // root.sh makes the Debian once, in the user's cache directory; disks.sh makes a disk that starts from it, without a machine's help; guest.sh
 // runs inside: it makes LVM (linear, striped, RAID 1, thin, snapshots), md, LUKS, multipath, Btrfs on two devices, partitions of every
-// sort, asks Ferry and the others, and sends all answers out by a virtio port. Two machines: BIOS with the root on LVM, and UEFI with the
+// sort, asks Ferry and the others, copies
+// volumes by way of LVM snapshots and the root while it is frozen (point.sh), and sends all answers out by a virtio port. Two machines: BIOS with the root on LVM, and UEFI with the
 // root on Btrfs. QEMU emulates the processor (TCG), so no KVM is needed; each machine takes one to three minutes. The kernel is loaded by QEMU: GRUB
 // lies on these disks but does not run.
 //

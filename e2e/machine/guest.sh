@@ -151,3 +151,7 @@ file() {
 	k=lib/modules/$(uname -r)
 	for f in builtin dep; do echo "-- $k/modules.$f --"; grep virtio "/$k/modules.$f" | cut -d: -f1; done
 } >$out/capture.txt 2>/dev/null
+
+if [ -e /dev/disk/by-id/virtio-pv1 ]; then
+	. /lab/point.sh
+fi

@@ -26,6 +26,9 @@ var disksScript []byte
 //go:embed guest.sh
 var guestScript []byte
 
+//go:embed point.sh
+var pointScript []byte
+
 // Kind is a machine that there is a disk for.
 type Kind string
 
@@ -102,7 +105,7 @@ func Run(ctx context.Context, kind Kind, dir, ferry string) (Answers, error) {
 	if err != nil {
 		return nil, err
 	}
-	for name, content := range map[string][]byte{"ferry": program, "guest.sh": guestScript} {
+	for name, content := range map[string][]byte{"ferry": program, "guest.sh": guestScript, "point.sh": pointScript} {
 		if err := os.WriteFile(filepath.Join(dir, name), content, 0o755); err != nil {
 			return nil, err
 		}

@@ -2,9 +2,11 @@ package machine
 
 import (
 	"context"
+	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -31,7 +33,7 @@ func start(t *testing.T, kind Kind) Answers {
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	out, err := build.CombinedOutput()
 	require.NoError(t, err, "%s", out)
-	ctx, cancel := context.WithTimeout(context.Background(), 12*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Minute)
 	defer cancel()
 	began := time.Now()
 	a, err := Run(ctx, kind, dir, ferry)
@@ -88,6 +90,7 @@ func TestBIOS(t *testing.T) {
 	for _, k := range []inventory.DiskKind{inventory.KindDisk, inventory.KindMultipath, inventory.KindRAID, inventory.KindCrypt} {
 		require.True(t, kinds[k], k)
 	}
+	t.Run("point", func(t *testing.T) { onePoint(t, a) })
 	check := string(a["check.txt"])
 	for _, code := range []string{"FERRY-LVM-THIN", "FERRY-LVM-SNAPSHOT", "FERRY-LVM-LAYOUT", "FERRY-RAID", "FERRY-ENCRYPTED", "FERRY-BTRFS-DEVICES", "FERRY-BIND-MOUNT"} {
 		require.Contains(t, check, code)
@@ -95,6 +98,34 @@ func TestBIOS(t *testing.T) {
 	for _, code := range []string{"FERRY-DUPLICATE-UUID", "FERRY-MULTIPATH", "FERRY-MAPPER", "FERRY-LVM-DUPLICATE", "FERRY-CONTENT", "FERRY-AMBIGUOUS"} {
 		require.NotContains(t, check, code)
 	}
+}
+
+// onePoint holds copies made by way of LVM snapshots, and of a frozen root, to being one instant of what two files held that are written in turn; agents
+// killed meanwhile leave nothing frozen, and snapshots that the next run removes.
+func onePoint(t *testing.T, a Answers) {
+	for _, name := range []string{"thick", "thin", "root", "again"} {
+		lines := strings.Split(strings.TrimSpace(string(a["point-"+name+".txt"])), "\n")
+		require.Len(t, lines, 3, "%s: %s", name, a["point.err"])
+		var said struct {
+			OK         bool
+			Consistent string
+			Frozen     float64 `json:"frozen_seconds"`
+		}
+		require.NoError(t, json.Unmarshal([]byte(lines[0]), &said), name)
+		require.True(t, said.OK, "%s: %s", name, a["point.err"])
+		require.Equal(t, "filesystem", said.Consistent, name)
+		require.Equal(t, name == "root", said.Frozen > 0, name)
+		first, err := strconv.Atoi(lines[1])
+		require.NoError(t, err)
+		second, err := strconv.Atoi(lines[2])
+		require.NoError(t, err)
+		require.Positive(t, first, name)
+		require.Contains(t, []int{second, second + 1}, first, name)
+		t.Logf("%s: %d and %d lines, frozen for %.3fs", name, first, second, said.Frozen)
+	}
+	require.Equal(t, "5\n", string(a["point-kills.txt"]), "writes to the root after a kill")
+	require.Equal(t, "1\n", string(a["point-left.txt"]), "a kill leaves its snapshot")
+	require.Equal(t, "0\n0\n0\n", string(a["point-swept.txt"]), "volumes, mounts and notes that are left")
 }
 
 // TestUEFI has its root in a subvolume.
