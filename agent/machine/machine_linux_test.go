@@ -268,7 +268,7 @@ func TestImport(t *testing.T) {
 	r := p.phase("a", dcsapi.PhaseDone)
 	same(t, from, to)
 	require.EqualValues(t, 1000, r.Progress.TargetKeys)
-	require.Equal(t, 2, tries)
+	require.Greater(t, tries, 1)
 	to.Do("FLUSHALL")
 	o.ID, o.Files = "b", []string{"s3://bucket/dump.rdb"}
 	p.order(o)

@@ -30,8 +30,10 @@ func (m *Migration) Import(ctx context.Context, files []string) error {
 		return err
 	}
 	defer lock.Close()
-	files, err = parts(files)
-	if err != nil {
+	if files, err = parts(files); err != nil {
+		return err
+	}
+	if err := m.readable(ctx, files); err != nil {
 		return err
 	}
 	c, err := m.dialTarget(ctx)
@@ -105,6 +107,18 @@ func remote(name string) bool {
 
 func unreadable(err error) error {
 	return fault.Operator("FERRY-REDIS-FILE", "check the path, and that you may read it", err)
+}
+
+// readable opens every file, so that one that cannot be read is told before the target is changed.
+func (m *Migration) readable(ctx context.Context, files []string) error {
+	for _, name := range files {
+		f, _, err := m.openFile(ctx, name)
+		if err != nil {
+			return fmt.Errorf("%s: %w", shown(name), err)
+		}
+		f.Close()
+	}
+	return nil
 }
 
 // openFile opens a path or a URL; size is 0 if not known.

@@ -73,19 +73,20 @@ func TestImportObject(t *testing.T) {
 	from.do("SAVE")
 	store := objects(t, from.Dir, 1)
 	bring := func(o *redis.ObjectStore, file string) error {
-		to.do("FLUSHALL")
 		return redis.New(redis.Config{To: to.at, State: t.TempDir(), Objects: o}).Import(context.Background(), []string{file})
 	}
 	key := &redis.ObjectStore{Endpoint: store.URL, Region: "region", AccessKey: "AK", SecretKey: "SK"}
 	require.Equal(t, fault.ClassTemporary, fault.ClassOf(bring(key, "s3://bucket/dump.rdb")), "a busy store")
 	require.NoError(t, bring(key, "s3://bucket/dump.rdb"))
 	same(t, from, to)
+	to.do("FLUSHALL")
 	require.Equal(t, "FERRY-REDIS-FILE", fault.CodeOf(bring(key, "s3://bucket/other.rdb")))
 	require.Equal(t, "FERRY-REDIS-FILE", fault.CodeOf(bring(&redis.ObjectStore{Endpoint: store.URL}, "s3://bucket/dump.rdb")))
 	require.Equal(t, "FERRY-REDIS-OBJECTS", fault.CodeOf(bring(nil, "s3://bucket/dump.rdb")))
 	err := bring(nil, store.URL+"/bucket/dump.rdb?X-Amz-Signature=secret")
 	require.Error(t, err)
 	require.NotContains(t, err.Error(), "secret")
+	require.Equal(t, "0", to.do("DBSIZE"), "what could not be read left nothing")
 }
 
 // TestImportAppendOnly puts an append-only file in several parts on a target, whole and cut off.
