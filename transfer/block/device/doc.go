@@ -3,11 +3,11 @@
 // # How it works
 //
 // A Source reads past the page cache: the cache of a device node does not show what a mounted filesystem has written, and a whole
-// disk read through it would push out what the machine works with. Read takes a list of extents and has several large aligned
-// reads in flight, delivered in order. A Target writes through the page cache and hands every few MiB on to the disk at once, so
+// disk read through it would push out what the machine works with. Several readers call Fill side by side, each with a Buffer of its own:
+// aligned memory is read into without a copy. Where a read fails, it is split until the sectors that cannot be read are known. A Target writes through the page cache and hands every few MiB on to the disk at once, so
 // that little of it is dirty or cached at any time; what it reads back it reads from the disk.
 //
-// What a device is made of (stack_linux.go) comes from sysfs: a partition lies on a disk, a loop device on an image, a mapped device or a RAID on its
+// What a device lies on (pieces_linux.go) comes from sysfs: a partition lies on a disk, a loop device on an image, a mapped device or a RAID on its
 // members, an image on the device of its filesystem. An Identity holds that, so that two names, also names on two machines that
 // share a disk, can be told to be the same bytes.
 //

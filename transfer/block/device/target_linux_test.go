@@ -90,6 +90,18 @@ func TestZeroesAreCheap(t *testing.T) {
 	}
 }
 
+// TestZeroOut is the way of devices whose kernel or driver punches no holes.
+func TestZeroOut(t *testing.T) {
+	data := noise(mib, 15)
+	dev := loop(t, imageOf(t, room(t), data))
+	to := target(t, dev, TargetOptions{Overwrite: true})
+	require.NoError(t, zeroOut(int(to.file.Fd()), 4096, 8192))
+	require.True(t, unsupported(zeroOut(int(to.file.Fd()), 1, 8192)), "written instead")
+	clear(data[4096:12288])
+	require.NoError(t, to.Sync())
+	same(t, data, content(t, dev), "the device")
+}
+
 func TestZeroStopsWithItsContext(t *testing.T) {
 	to := target(t, filepath.Join(t.TempDir(), "image"), TargetOptions{Size: 1 << 40, Create: true})
 	ctx, cancel := context.WithCancel(context.Background())

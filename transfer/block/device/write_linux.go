@@ -58,7 +58,7 @@ func (w *window) add(f *os.File, off, n int64) error {
 }
 
 func syncRange(fd int, e extent.Extent, flags int) error {
-	err := unix.SyncFileRange(fd, e.Start, e.Size, flags)
+	err := again(func() error { return unix.SyncFileRange(fd, e.Start, e.Size, flags) })
 	if unsupported(err) { // Sync does it all, later
 		return nil
 	}
@@ -85,14 +85,14 @@ func (t *Target) zero(ctx context.Context, off, n int64) error {
 // zeroStep tries what frees space first, then what the disk does by itself, then writes.
 func (t *Target) zeroStep(off, n int64) error {
 	fd := int(t.file.Fd())
-	err := unix.Fallocate(fd, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, off, n)
+	err := fallocate(fd, unix.FALLOC_FL_PUNCH_HOLE, off, n)
 	if !unsupported(err) {
 		return err
 	}
 	if t.device {
-		err = ioctlRange(fd, unix.BLKZEROOUT, off, n)
+		err = zeroOut(fd, off, n)
 	} else {
-		err = unix.Fallocate(fd, unix.FALLOC_FL_ZERO_RANGE|unix.FALLOC_FL_KEEP_SIZE, off, n)
+		err = fallocate(fd, unix.FALLOC_FL_ZERO_RANGE, off, n)
 	}
 	if !unsupported(err) {
 		return err
@@ -117,11 +117,26 @@ func unsupported(err error) bool {
 	return errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.ENOTTY) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENODEV)
 }
 
-func ioctlRange(fd int, request uint, off, n int64) error {
+func fallocate(fd int, mode uint32, off, n int64) error {
+	return again(func() error { return unix.Fallocate(fd, mode|unix.FALLOC_FL_KEEP_SIZE, off, n) })
+}
+
+// zeroOut is BLKZEROOUT of linux/include/uapi/linux/fs.h: start and length.
+func zeroOut(fd int, off, n int64) error {
 	arg := [2]uint64{uint64(off), uint64(n)}
-	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), uintptr(request), uintptr(unsafe.Pointer(&arg)))
-	if errno != 0 {
-		return errno
+	return again(func() error {
+		if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.BLKZEROOUT, uintptr(unsafe.Pointer(&arg))); errno != 0 {
+			return errno
+		}
+		return nil
+	})
+}
+
+// again calls f until no signal interrupts it: the runtime sends itself many.
+func again(f func() error) error {
+	for {
+		if err := f(); !errors.Is(err, unix.EINTR) {
+			return err
+		}
 	}
-	return nil
 }
