@@ -55,7 +55,7 @@ func Check(ctx context.Context, root string, f Facts) (Rehearsal, error) {
 	if err != nil {
 		return r, err
 	}
-	defer s.root.Close()
+	defer s.root.Close() // not close, which tidies up
 	for _, c := range checks {
 		if err := ctx.Err(); err != nil {
 			return r, context.Cause(ctx)

@@ -95,7 +95,7 @@ func (s *system) grubMenu(ctx context.Context) error {
 			return err
 		}
 	}
-	text, err := s.makeMenu(ctx)
+	made, err := s.makeMenu(ctx)
 	if ctx.Err() != nil {
 		return err
 	}
@@ -103,15 +103,16 @@ func (s *system) grubMenu(ctx context.Context) error {
 		s.warn("GRUB's menu could not be made anew (%v); the one that is there is corrected", err)
 	}
 	for _, name := range menus {
-		change := s.correctMenu
-		if err == nil {
-			change = func(string) string { return text }
+		var e error
+		switch {
+		case err == nil:
+			e = s.put(name, made, 0o600, "GRUB's menu")
+		case s.isFile(name):
+			e = s.edit(name, "GRUB's menu", s.correctMenu)
+		default:
+			e = fault.Operator(CodeLoader, "install grub-mkconfig on the source and sync again", fmt.Errorf("GRUB has no menu: %w", err))
 		}
-		old, e := s.read(name)
-		if e != nil && (!missing(e) || err != nil) {
-			return fault.Operator(CodeLoader, "install grub-mkconfig on the source and sync again", fmt.Errorf("no menu for GRUB: %w", errors.Join(e, err)))
-		}
-		if e := s.put(name, change(old), 0o600, "GRUB's menu"); e != nil {
+		if e != nil {
 			return e
 		}
 	}

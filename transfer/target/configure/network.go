@@ -80,9 +80,7 @@ type manager struct {
 // managers, the one that decides first: netplan writes the configuration of others.
 var managers = []manager{
 	{name: "netplan", here: func(s *system) bool { return len(s.glob("/etc/netplan/*.yaml")) > 0 }, old: []string{"/etc/netplan/*.yaml"}, write: netplanFiles},
-	{name: "NetworkManager", here: func(s *system) bool {
-		return s.enabled("NetworkManager") && (s.report.Family != Debian || !s.isFile("/etc/network/interfaces") || s.text("/etc/network/interfaces") == "")
-	},
+	{name: "NetworkManager", here: (*system).networkManager,
 		old: []string{"/etc/NetworkManager/system-connections/*", "/etc/sysconfig/network-scripts/ifcfg-*"}, wired: true, write: keyfile},
 	{name: "systemd-networkd", here: func(s *system) bool { return s.enabled("systemd-networkd") }, old: []string{"/etc/systemd/network/*.network"}, write: networkdFiles},
 	{name: "network-scripts", here: func(s *system) bool { return len(s.glob("/etc/sysconfig/network-scripts/ifcfg-*")) > 0 }, named: true,
@@ -92,6 +90,12 @@ var managers = []manager{
 	{name: "ifupdown", here: func(s *system) bool { return s.isFile("/etc/network/interfaces") }, named: true, write: interfacesFiles},
 }
 
+// networkManager reports whether NetworkManager decides: not on a Debian whose interfaces are ifupdown's, which it leaves alone.
+func (s *system) networkManager() bool {
+	return s.enabled("NetworkManager") && (s.report.Family != Debian || !strings.Contains(s.text("/etc/network/interfaces"), "iface e"))
+}
+
+// manager returns the one that decides, nil if none is known.
 func (s *system) manager() *manager {
 	for i := range managers {
 		if managers[i].here(s) {
