@@ -174,7 +174,7 @@ func (m *migration) addDisk(args []string) error {
 	m.disk = &block.Config{
 		Path: realPath(path), State: m.state, Software: software(), Streams: m.streams(), Compress: chooser, Overwrite: f.overwrite, Verify: verify,
 		Bound: f.freezeBound, BeforeFreeze: m.hook("before-freeze", f.beforeFreeze), AfterThaw: m.hook("after-thaw", f.afterThaw),
-		Still: func(r snapshot.Report) { m.point = r },
+		Still: func(r snapshot.Report) { m.point = r }, Watch: &m.watch,
 	}
 	if m.to.disk != "" {
 		m.disk.Writes = []string{filepath.Dir(m.to.disk)}

@@ -38,6 +38,7 @@ type migration struct {
 	memory  int64            // bytes, 0 for no bound
 	sources []*source.Config // directories, or
 	disk    *block.Config
+	watch   block.Watch // of disk
 
 	snapshot snapshot.Mode
 	point    snapshot.Report // of the last pass
@@ -102,7 +103,7 @@ func (m *migration) migrate(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, stopTarget()) }()
+	defer func() { err = errors.Join(err, stopTarget(), m.watch.Close()) }()
 	m.data = &agent.Data{Counters: m.counters, Interval: m.flags.interval, Cutover: m.cutover, Ended: m.ended}
 	m.reach(dial, m.data.MoreToCome)
 	if err := m.addData(ctx); err != nil {

@@ -145,6 +145,7 @@ func foreignCount(t *testing.T, kind, image string) (n int64) {
 func TestFilesystems(t *testing.T) {
 	for _, k := range kinds {
 		t.Run(k.name, func(t *testing.T) {
+			t.Parallel()
 			source := k.image(t)
 			mounted(t, source, func(dir string) { age(t, dir, 1, 60<<20) })
 			target, dir := filepath.Join(t.TempDir(), "copy.img"), state(t)

@@ -8,10 +8,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -86,13 +88,34 @@ func (p *process) Write(b []byte) (int, error) {
 	return p.stdout.Write(b)
 }
 
+// weigh returns what the process needed of memory at most, KiB, once it has ended.
+func (p *process) weigh() (peak func() int64) {
+	done := make(chan int64, 1)
+	go func() {
+		most := int64(0)
+		tick := time.NewTicker(10 * time.Millisecond)
+		defer tick.Stop()
+		for range tick.C {
+			b, err := os.ReadFile("/proc/" + strconv.Itoa(p.cmd.Process.Pid) + "/status")
+			_, after, found := strings.Cut(string(b), "VmHWM:")
+			if err != nil || !found {
+				break // it has ended
+			}
+			n, _ := strconv.ParseInt(strings.Fields(after)[0], 10, 64)
+			most = max(most, n)
+		}
+		done <- most
+	}()
+	return func() int64 { return <-done }
+}
+
 // passes waits until ferry has told of n passes.
 func (p *process) passes(t testing.TB, n int) {
 	t.Helper()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for strings.Count(p.stdout.String(), `{"event":"pass"`) < n {
-		require.NoError(t, p.cmd.Process.Signal(syscall.Signal(0)), p.stderr.String())
+		require.NoError(t, p.cmd.Process.Signal(syscall.Signal(0)), "ferry ended")
 		p.news.Wait()
 	}
 }

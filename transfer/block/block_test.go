@@ -35,7 +35,7 @@ func newPair(t *testing.T, content []byte) *pair {
 	require.NoError(t, os.WriteFile(p.from, content, 0o600))
 	p.cfg = &block.Config{
 		Path: p.from, State: filepath.Join(dir, "state"), Streams: 2, Compress: codec.Fixed(codec.Off), Log: slog.New(slog.DiscardHandler),
-		MoreToCome: func() bool { return true }, Still: func(snapshot.Report) {},
+		MoreToCome: func() bool { return true }, Still: func(snapshot.Report) {}, Watch: &block.Watch{},
 	}
 	return p
 }

@@ -23,6 +23,16 @@
 // they do not fit (another disk, a restored or altered one, a lost journal) the source has the target compare every chunk in use
 // before it copies.
 //
+// # A source in use
+//
+// A device is tracked in the kernel while it is copied (package track, live.go). A sync then reads only what was written since; what one take
+// of marks brought is read once more with the next before it is released. Filesystems mounted from it are frozen for the instant that it
+// takes to read what is in use. The last pass copies what was written meanwhile until that is little, freezes, reads the rest and thaws:
+// the target then holds one instant. Nothing is written here while something is frozen. The journal says before that the map is
+// behind (blind); a kill in that moment makes the next pass compare everything.
+//
+// Where the kernel cannot track, a device that is mounted for writing is refused, and of any other each pass digests everything in use.
+//
 // # What it guarantees, and what not
 //
 // What cannot be read on the source is reported as a loss with its ranges; the target has zeroes there. The source is opened for reading only. The

@@ -14,11 +14,47 @@ import (
 	"github.com/ferry-migrate/ferry/transfer/track"
 )
 
-// live is what a source in use needs: who writes what is tracked, and its filesystems can be frozen.
+// live is what a source in use needs: what is written is tracked, and its filesystems can be frozen.
 type live struct {
 	tracker track.Tracker // nil: what changed is found by digest
 	group   *snapshot.Group
+}
+
+// Watch keeps the tracker of a source from one pass to the next. The zero Watch is ready; it serves one source.
+type Watch struct {
+	tracker track.Tracker
+	dir     string      // where it keeps what is pending
 	again   extent.List // taken and read once: read again before it is released
+	used    extent.List // what was in use when last looked at; nil: not yet
+}
+
+// open returns the tracker of a device that keeps what is pending in dir.
+func (w *Watch) open(ctx context.Context, device, dir string) (track.Tracker, error) {
+	if w.tracker != nil && w.dir == dir {
+		return w.tracker, nil
+	}
+	if err := w.Close(); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make state directory: %w", err)
+	}
+	k, err := track.Open(ctx, track.Options{Device: device, StateDir: dir})
+	if err != nil {
+		return nil, err
+	}
+	*w = Watch{tracker: k, dir: dir}
+	return k, nil
+}
+
+// Close stops using the tracker. Where the kernel can, it goes on marking for the next process.
+func (w *Watch) Close() error {
+	if w.tracker == nil {
+		return nil
+	}
+	k := w.tracker
+	w.tracker = nil
+	return k.Close()
 }
 
 // openLive begins to track a device, and prepares to freeze what is mounted from it.
@@ -36,14 +72,9 @@ func (p *pass) openLive(ctx context.Context) error {
 			mounts = append(mounts, m.Dir)
 		}
 	}
-	dir := p.trackDir()
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("make state directory: %w", err)
-	}
-	k, err := track.Open(ctx, track.Options{Device: p.cfg.Path, StateDir: dir})
+	p.tracker, err = p.cfg.Watch.open(ctx, p.cfg.Path, filepath.Join(p.dir, "track"))
 	switch {
 	case err == nil:
-		p.tracker = k
 	case !errors.Is(err, track.ErrUnavailable):
 		return err
 	case len(mounts) > 0:
@@ -59,17 +90,10 @@ func (p *pass) openLive(ctx context.Context) error {
 	return err
 }
 
-// trackDir is where the tracker keeps what is pending.
-func (p *pass) trackDir() string { return filepath.Join(p.dir, "track") }
-
-func (p *pass) closeLive() error {
+func (p *pass) closeLive() {
 	if p.group != nil {
 		p.group.Close()
 	}
-	if p.tracker == nil {
-		return nil
-	}
-	return p.tracker.Close()
 }
 
 // still runs f while the filesystems of the source are frozen, if it has any that are mounted.
@@ -107,14 +131,23 @@ func (p *pass) inStep(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	w := p.cfg.Watch
+	marked := p.tracker != nil && p.journal.Covered && !t.lost
+	if marked && w.used != nil && t.marks.Bytes() <= little { // not worth a freeze
+		if err := p.copyAll(ctx, union(w.used, t.marks), t.marks); err != nil {
+			return err
+		}
+		return p.settle(ctx, t)
+	}
 	used, err := p.look(ctx)
 	if err != nil {
 		return err
 	}
+	w.used = used
 	list := used
 	switch {
 	case p.tracker == nil || t.lost:
-	case p.journal.Covered: // what is allocated since the take is marked, and in the next one
+	case marked: // what is allocated since the take is marked, and in the next one
 		list = intersect(used, t.marks)
 	default: // the freeze has written what was dirty: taken now, it is not read twice
 		more, err := p.take(ctx)
@@ -127,6 +160,11 @@ func (p *pass) inStep(ctx context.Context) error {
 	if err := p.copyAll(ctx, used, list); err != nil {
 		return err
 	}
+	return p.settle(ctx, t)
+}
+
+// settle ends what a take began, and the pass with the last of it.
+func (p *pass) settle(ctx context.Context, t taken) error {
 	if err := p.release(ctx, t); err != nil {
 		return err
 	}
@@ -175,10 +213,11 @@ func (p *pass) release(ctx context.Context, t taken) error {
 			return err
 		}
 	}
-	done := p.again
-	p.again = t.marks.Subtract(p.again)
+	w := p.cfg.Watch
+	done := w.again
+	w.again = t.marks.Subtract(done)
 	if t.lost {
-		done, p.again = t.marks, nil
+		done, w.again = t.marks, nil
 	}
 	return p.tracker.Acknowledge(ctx, done)
 }
@@ -309,9 +348,8 @@ func (p *pass) forget() error {
 		return nil
 	}
 	p.journal.Covered = false
-	if err := errors.Join(p.journal.save(), p.tracker.Close()); err != nil {
+	if err := errors.Join(p.journal.save(), p.cfg.Watch.Close()); err != nil {
 		return err
 	}
-	p.tracker = nil
-	return track.Remove(track.Options{Device: p.cfg.Path, StateDir: p.trackDir()})
+	return track.Remove(track.Options{Device: p.cfg.Path, StateDir: p.cfg.Watch.dir})
 }

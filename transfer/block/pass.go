@@ -60,6 +60,9 @@ func with(ctx context.Context, cfg *Config, count *Counters, readOnly bool, f fu
 		return err
 	}
 	defer p.src.Close()
+	if p.data, err = p.src.Data(ctx); err != nil {
+		return err
+	}
 	if p.id, err = sourceID(cfg); err != nil {
 		return err
 	}
@@ -70,7 +73,7 @@ func with(ctx context.Context, cfg *Config, count *Counters, readOnly bool, f fu
 		return err
 	}
 	defer func() { p.s.Close(session.ErrOver) }()
-	defer func() { err = errors.Join(err, p.closeLive()) }()
+	defer p.closeLive()
 	defer func() {
 		if p.digests != nil {
 			err = errors.Join(err, p.digests.close())
@@ -173,9 +176,6 @@ func (p *pass) inUse(ctx context.Context) (extent.List, error) {
 	if err != nil {
 		return nil, err
 	}
-	if p.data, err = p.src.Data(ctx); err != nil {
-		return nil, err
-	}
 	clear(p.mapNotes)
 	p.mapNotes = p.mapNotes[:0]
 	for _, v := range maps[0].Volumes {
@@ -195,8 +195,8 @@ func (p *pass) inUse(ctx context.Context) (extent.List, error) {
 
 // copyAll brings the target in step with a list of what is in use: all of it, or what may have changed.
 func (p *pass) copyAll(ctx context.Context, used, list extent.List) (err error) {
-	p.count.total.Store(used.Bytes())
-	saved := used.Bytes() - list.Bytes()
+	p.count.total.Store(max(used.Bytes(), list.Bytes()))
+	saved := max(used.Bytes()-list.Bytes(), 0)
 	switch {
 	case p.journal.First && p.target.Empty: // what is a hole here reads as zeroes there too
 		list = intersect(used, p.data)
@@ -215,7 +215,7 @@ func (p *pass) copyAll(ctx context.Context, used, list extent.List) (err error) 
 			return err
 		}
 	}
-	skipped := used.Bytes() - list.Bytes()
+	skipped := max(used.Bytes()-list.Bytes(), 0)
 	p.count.bytes.Store(skipped)
 	if p.trusted {
 		saved = skipped

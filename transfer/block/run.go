@@ -29,6 +29,8 @@ type Config struct {
 	Log        *slog.Logger
 	MoreToCome func() bool // another pass will follow this one
 
+	Watch *Watch // of this source
+
 	// Of a source that is mounted: the last pass ends while its filesystems are frozen.
 	Bound                   time.Duration               // for so long at most; 0: snapshot.Bound
 	Writes                  []string                    // has to be written meanwhile and may not lie on them, see snapshot.Options
