@@ -245,7 +245,7 @@ func (p *pass) unknown(list extent.List) (extent.List, error) {
 	return intersect(list, out.List()), nil
 }
 
-// acked takes over what the target has on its disk. The journal says so first: a target that fell behind it is then not believed.
+// Acked takes over what the target has on its disk. The journal says so first: a target that fell behind it is then not believed.
 func (p *pass) Acked(seq uint64) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
