@@ -149,6 +149,7 @@ func same(t *testing.T, a, b *redis.Server) {
 
 // A full copy ends by itself; it is said until it was heard.
 func TestFull(t *testing.T) {
+	t.Parallel()
 	from, to := redis.Start(t), redis.Start(t)
 	from.Do("DEBUG POPULATE 10000")
 	p := newPlane(t)
@@ -165,6 +166,7 @@ func TestFull(t *testing.T) {
 
 // A migration that follows ends when it is told to, with all that its source had; a machine that ended before goes on in a new one.
 func TestFollow(t *testing.T) {
+	t.Parallel()
 	from, to := redis.Start(t), redis.Start(t)
 	from.Do("SET a 1")
 	p := newPlane(t)
@@ -198,6 +200,7 @@ func TestFollow(t *testing.T) {
 
 // A break ends a migration that is to be resumed by hand, and no other one.
 func TestManual(t *testing.T) {
+	t.Parallel()
 	from, to := redis.Start(t), redis.Start(t)
 	p := newPlane(t)
 	o := online("a", dcsapi.Follow, from, to)
@@ -219,6 +222,7 @@ func TestManual(t *testing.T) {
 
 // What is wrong with the servers is said with its code, and no password is.
 func TestFailed(t *testing.T) {
+	t.Parallel()
 	from, to := redis.Start(t, "--requirepass", "right"), redis.Start(t)
 	p := newPlane(t)
 	o := online("a", dcsapi.FullAmount, from, to)
@@ -233,6 +237,7 @@ func TestFailed(t *testing.T) {
 
 // A task that is given to another machine, or whose machine is gone, is dropped.
 func TestDropped(t *testing.T) {
+	t.Parallel()
 	from, to := redis.Start(t), redis.Start(t)
 	p := newPlane(t)
 	p.order(online("a", dcsapi.Follow, from, to))
@@ -249,6 +254,7 @@ func TestDropped(t *testing.T) {
 
 // An import fails at a file that is not there and, told to go on by itself, waits for a server that does not answer yet.
 func TestImport(t *testing.T) {
+	t.Parallel()
 	from, to := redis.Start(t), redis.Start(t)
 	from.Do("DEBUG POPULATE 1000")
 	from.Do("SAVE")
@@ -280,6 +286,7 @@ func TestImport(t *testing.T) {
 
 // Only the database that is named is moved, to the one that is named.
 func TestDatabases(t *testing.T) {
+	t.Parallel()
 	from, to := redis.Start(t), redis.Start(t)
 	for _, line := range []string{"SET zero 0", "SWAPDB 0 3", "SET other 1"} {
 		from.Do(line)

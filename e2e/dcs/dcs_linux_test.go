@@ -55,6 +55,7 @@ func (w *writer) end() int {
 // A task is configured and followed under writes, while its machine and the control plane are killed, and stopped in the end: one full
 // copy, nothing lost, nothing twice. Started again it goes on where it was.
 func TestFollowed(t *testing.T) {
+	t.Parallel()
 	from, to := redis.Start(t, "--requirepass", "source-secret"), redis.Start(t, "--requirepass", "target-secret")
 	s := newStage(t)
 	created, _ := s.ask("POST", "/migration/instance", `{"name":"cache","vpc_id":"v","subnet_id":"s","security_group_id":"g"}`)
@@ -110,6 +111,7 @@ func TestFollowed(t *testing.T) {
 
 // A full copy ends by itself, also when its machine is killed in the middle; so does an import of a file from an HTTP server. What cannot work says why.
 func TestCopiedAndImported(t *testing.T) {
+	t.Parallel()
 	from, to := redis.Start(t), redis.Start(t)
 	from.Do("DEBUG POPULATE 20000 key 64")
 	from.Do("SAVE")
