@@ -96,6 +96,9 @@ func (s *system) grubImage(ctx context.Context, modules, platform string, with [
 	if module == "" || fs.UUID == "" || strings.ContainsAny(fs.UUID+dir, " \t\n'\"$;{}") {
 		return fault.Operator(CodeLoader, "put /boot on ext4, XFS or Btrfs", fmt.Errorf("GRUB cannot read %s, which holds %s", fs.Type, s.grubDir()))
 	}
+	if crypt, _ := shellValue(s.text("/etc/default/grub"), "GRUB_ENABLE_CRYPTODISK"); crypt == "y" || crypt == "true" {
+		return fault.Operator(CodeLoader, "put /boot on a filesystem of its own that is not encrypted", errors.New("GRUB would have to open an encrypted /boot (GRUB_ENABLE_CRYPTODISK)"))
+	}
 	with = append(with, module, "search_fs_uuid")
 	switch {
 	case strings.HasPrefix(mapperName(fs.Device), "/dev/mapper/"):

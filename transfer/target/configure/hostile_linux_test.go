@@ -101,6 +101,18 @@ func TestOtherChoices(t *testing.T) {
 	unchanged(t, before, root)
 }
 
+// TestEncryptedBoot: a GRUB that would have to open a LUKS container is refused, whatever the firmware.
+func TestEncryptedBoot(t *testing.T) {
+	root, facts := unpack(t, "debian"), laid(t, "")
+	write(t, root, "etc/default/grub", "GRUB_ENABLE_CRYPTODISK=y\n")
+	write(t, root, "usr/bin/grub-mkimage", "#!/bin/false\n")
+	write(t, root, "usr/lib/grub/i386-pc/kernel.img", "kernel")
+	write(t, root, "usr/lib/grub/i386-pc/boot.img", strings.Repeat("b", sector))
+	_, err := Run(context.Background(), root, facts, Options{})
+	require.Equal(t, CodeLoader, fault.CodeOf(err), "%v", err)
+	require.ErrorContains(t, err, "GRUB_ENABLE_CRYPTODISK")
+}
+
 // TestLikeness: a file that is changed keeps its owner, its mode and its attributes.
 func TestLikeness(t *testing.T) {
 	root, facts := unpack(t, "debian"), laid(t, "")
