@@ -18,5 +18,8 @@ func Open(context.Context, Options) (*Kernel, error) {
 // Status returns nothing.
 func (*Kernel) Status(context.Context) (Status, error) { return Status{}, ErrUnavailable }
 
+// Close does nothing.
+func (*Kernel) Close() error { return nil }
+
 // Remove does nothing.
 func Remove(Options) error { return nil }
