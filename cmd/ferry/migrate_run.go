@@ -290,6 +290,9 @@ func (m *migration) notes(p *agent.Pass) []string {
 	if d := m.point.Longest(); d > 0 {
 		notes[0] += fmt.Sprintf(" The source was frozen for %v.", d.Round(time.Millisecond))
 	}
+	if l := m.point.Loose; len(l) > 0 {
+		notes = append(notes, fmt.Sprintf("No part of that instant, for its filesystem cannot be frozen: %s.", strings.Join(l, ", ")))
+	}
 	if p.Changed > 0 {
 		notes = append(notes, "Some entries changed each time they were read; the next run reads them again.")
 	}

@@ -318,13 +318,13 @@ func (g *Group) say(o order) error {
 }
 
 func (g *Group) report(end news, loose map[int]bool) Report {
-	r := Report{Kind: PointFilesystem}
+	r := Report{Kind: PointNone}
 	for i, m := range g.mounts {
 		switch {
 		case loose[i]:
-			r.Kind = PointNone
 			r.Loose = append(r.Loose, m.path)
 		case i < len(end.Held):
+			r.Kind = PointFilesystem
 			r.Frozen = append(r.Frozen, Frozen{Mount: m.path, For: end.Held[i]})
 		}
 	}

@@ -174,9 +174,12 @@ func TestLoose(t *testing.T) {
 	g := open(t, Options{Mounts: []string{loose, mnt}})
 	r, err := g.Do(t.Context(), func(context.Context) error { return nil })
 	require.NoError(t, err)
-	require.Equal(t, PointNone, r.Kind)
+	require.Equal(t, PointFilesystem, r.Kind)
 	require.Equal(t, []string{loose}, r.Loose)
 	require.Len(t, r.Frozen, 1)
+	r, err = open(t, Options{Mounts: []string{loose}}).Do(t.Context(), func(context.Context) error { return nil })
+	require.NoError(t, err)
+	require.Equal(t, PointNone, r.Kind)
 }
 
 // What has to be written meanwhile may not lie there.

@@ -34,9 +34,9 @@ type Options struct {
 
 // Report says what a Do came to.
 type Report struct {
-	Kind   Point
+	Kind   Point // of what was frozen
 	Frozen []Frozen
-	Loose  []string // paths of filesystems that cannot be frozen; they were synced
+	Loose  []string // paths of filesystems that cannot be frozen: they were synced and are no part of that instant
 }
 
 // Frozen is a filesystem that was frozen.
