@@ -76,7 +76,7 @@ func (s seen) add(kind, name string) error {
 	return nil
 }
 
-// size refuses what is no size of a device.
+// checkSize refuses what is no size of a device.
 func checkSize(what string, size int64) error {
 	if size <= 0 || size > maxSize || size%512 != 0 {
 		return refused("%s has %d bytes", what, size)
@@ -314,7 +314,7 @@ func (u *Use) check(device string, groups map[string]bool, once seen) error {
 	return u.checkMounts(device, once)
 }
 
-// power refuses what is neither 0, for "as the tool likes", nor a power of two between the two.
+// power reports whether n is 0, for "as the tool likes", or a power of two between the two.
 func power(n, least, most int64) bool { return n == 0 || n >= least && n <= most && n&(n-1) == 0 }
 
 func (u *Use) checkMounts(device string, once seen) error {

@@ -8,6 +8,9 @@
 //   - Run does the actions one after the other. Each is followed by a look at the disk through another program (its proof), then by an
 //     entry in a journal.
 //
+// A Receiver does so for a source, which sends its plan in a session of its own (Send), and has the files that come then written to the
+// filesystems. After a copy block by block onto larger disks, Grow makes use of what they have more.
+//
 // UUIDs, labels, names, partition types and ids are the source's, also those of LVM: its metadata is written as a text and restored, which
 // makes a volume group in one action. Partition tables are written by the package itself: sizes and all identifiers are known, and no tool
 // that takes them for both kinds of table can be given them as arguments.
