@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: build test lint bench cross clean proved soak conformance fleet lab
+.PHONY: build test lint bench cross clean proved soak conformance fleet lab packages packages-test
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
@@ -34,6 +34,7 @@ lint: $(GOLANGCI)
 	$(GOLANGCI) run ./...
 	GOOS=windows $(GOLANGCI) run ./...
 	cd e2e/conformance && $(GOLANGCI) run -c $(CURDIR)/.golangci.yml ./...
+	cd packaging/pack && $(GOLANGCI) run -c $(CURDIR)/.golangci.yml ./...
 
 $(GOLANGCI):
 	mkdir -p $(TOOLS)
@@ -70,10 +71,21 @@ lab:
 	packaging/ci/install-packages apt-packages apt-packages-lab
 	FERRY_LAB=1 go test -count=1 -timeout 45m -v ./e2e/machine
 
+# packages makes the packages of this commit in dist; packaging/build says which keys sign them.
+packages:
+	packaging/ci/install-packages apt-packages-pack
+	packaging/build
+
+# packages-test builds them twice, signed with keys of the test's own, and lives their lives: in systemd-nspawn, in a chroot, under wine.
+# The Debian inside is that of the lab.
+packages-test:
+	packaging/ci/install-packages apt-packages apt-packages-lab apt-packages-pack
+	packaging/try
+
 # soak runs what takes too long for every change: 2,000,000 files; XFS and Btrfs copied block by block under a writer.
 soak:
 	FERRY_SOAK=1 go test -count=1 -timeout 2h -run Soak -v ./e2e
 	FERRY_SOAK=1 go test -count=1 -timeout 1h -run Live -v ./e2e/block
 
 clean:
-	rm -rf bin
+	rm -rf bin dist

@@ -21,7 +21,9 @@ func (windowsControls) Stop() error           { return nil }
 
 // Only who knows the secret in the state directory is answered.
 func TestControlNeedsTheSecret(t *testing.T) {
-	dir := t.TempDir()
+	dir, err := os.MkdirTemp("", "control") // wine 8 cannot remove as t.TempDir would
+	require.NoError(t, err)
+	defer os.RemoveAll(dir)
 	server, err := ServeControl(dir, windowsControls{}, quiet)
 	require.NoError(t, err)
 	status, err := DialControl(dir).Status(t.Context())
@@ -36,6 +38,7 @@ func TestControlNeedsTheSecret(t *testing.T) {
 		require.NoError(t, err)
 		_, err = io.WriteString(conn, secret+"GET /status HTTP/1.1\r\nHost: control\r\nConnection: close\r\n\r\n")
 		require.NoError(t, err)
+		require.NoError(t, conn.(*net.TCPConn).CloseWrite())
 		answer, _ := io.ReadAll(conn) //nolint:errcheck // it is cut off
 		require.NotContains(t, string(answer), "41")
 		conn.Close()

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/windows"
 	"golang.org/x/sys/windows/svc/mgr"
@@ -24,18 +26,22 @@ func (m *Manager) install(context.Context) error {
 			return err
 		}
 	}
-	return settle(func(c *mgr.Config) {
-		c.BinaryPathName = windows.ComposeCommandLine([]string{m.setup.Program, "agent", "run", "--service", "--config", m.setup.Config})
-	})
+	return settle(m.setup)
 }
 
 func (m *Manager) uninstall(context.Context) error { return m.service.Uninstall() }
 
-// Settle gives the installed service what an MSI cannot: a delayed start and what to do when it fails. A service calls it when it
-// begins.
-func Settle() error { return settle(func(*mgr.Config) {}) }
+// Settle gives the installed service, which runs, what an MSI cannot: a command line in quotes, a delayed start, and what to do when
+// it fails.
+func Settle(config string) error {
+	program, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("where is this program: %w", err)
+	}
+	return settle(Setup{Program: program, Config: config})
+}
 
-func settle(change func(*mgr.Config)) error {
+func settle(setup Setup) error {
 	m, err := mgr.Connect()
 	if err != nil {
 		return fmt.Errorf("service manager: %w", err)
@@ -46,11 +52,14 @@ func settle(change func(*mgr.Config)) error {
 		return fmt.Errorf("open the service: %w", err)
 	}
 	defer s.Close()
-	c, err := s.Config()
+	// Quotes wherever the path has a space: C:\Program.exe would be started instead.
+	line, err := windows.UTF16PtrFromString(windows.ComposeCommandLine([]string{setup.Program, "agent", "run", "--service", "--config", setup.Config}))
 	if err != nil {
-		return fmt.Errorf("read the service's configuration: %w", err)
+		return fmt.Errorf("command line of the service: %w", err)
 	}
-	c.StartType, c.DelayedAutoStart = mgr.StartAutomatic, true // after what the server itself is there for
-	change(&c)
-	return errors.Join(s.UpdateConfig(c), s.SetRecoveryActions(recovery, recoveryReset), s.SetRecoveryActionsOnNonCrashFailures(true))
+	delayed := windows.SERVICE_DELAYED_AUTO_START_INFO{IsDelayedAutoStartUp: 1} // after what the server itself is there for
+	return errors.Join(
+		windows.ChangeServiceConfig(s.Handle, windows.SERVICE_NO_CHANGE, windows.SERVICE_AUTO_START, windows.SERVICE_NO_CHANGE, line, nil, nil, nil, nil, nil, nil),
+		windows.ChangeServiceConfig2(s.Handle, windows.SERVICE_CONFIG_DELAYED_AUTO_START_INFO, (*byte)(unsafe.Pointer(&delayed))),
+		s.SetRecoveryActions(recovery, recoveryReset), s.SetRecoveryActionsOnNonCrashFailures(true))
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"runtime"
@@ -91,16 +92,7 @@ func (f *agentFlags) load() (*config.Config, error) {
 // run runs the agent, or checks what it would run with.
 func (f *agentFlags) run(cmd *cobra.Command) error {
 	work := func(ctx context.Context, ready func(func() string)) error {
-		level := &slog.LevelVar{}
-		own := slog.Handler(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: level}))
-		if f.service {
-			own = service.LogHandler(level)
-		}
-		err := f.work(ctx, own, level, ready)
-		if f.service && err != nil { // nobody reads what the command says at its end
-			slog.New(own).Error("the agent ended", "error", err, "code", fault.CodeOf(err), "remedy", fault.RemedyOf(err))
-		}
-		return err
+		return f.work(ctx, cmd.ErrOrStderr(), ready)
 	}
 	switch {
 	case f.check:
@@ -131,35 +123,57 @@ func (f *agentFlags) loadAll() (*config.Config, reporter.Options, error) {
 	return c, options, withExit(exitUsage, err)
 }
 
-// work is the agent's, with a log of its own beside the file.
-func (f *agentFlags) work(ctx context.Context, own slog.Handler, level *slog.LevelVar, ready func(func() string)) error {
-	c, options, err := f.loadAll()
-	if err != nil {
-		return err
-	}
-	if err := level.UnmarshalText([]byte(c.LogLevel)); err != nil {
-		return err
-	}
-	if _, err := makeStateDir(c.State); err != nil {
-		return err
-	}
-	file, err := agent.OpenLogFile(c.Logs)
-	if err != nil {
-		return fault.Operator("FERRY-LOGS", "name a writable directory with logs", err)
-	}
-	defer file.Close() //nolint:errcheck // each record is written at once
-	log := slog.New(slog.NewMultiHandler(own, slog.NewTextHandler(file, &slog.HandlerOptions{Level: level})))
+// work is the agent's. It logs to a file, and to a terminal or the service manager.
+func (f *agentFlags) work(ctx context.Context, terminal io.Writer, ready func(func() string)) error {
+	level := &slog.LevelVar{}
+	own := slog.Handler(slog.NewTextHandler(terminal, &slog.HandlerOptions{Level: level}))
 	if f.service {
-		if err := errors.Join(service.Protect(c.State), service.Protect(c.Logs), service.Settle()); err != nil {
-			log.Warn("the service is not all it should be", "error", err)
+		own = service.LogHandler(level)
+	}
+	log := slog.New(own)
+	c, options, err := f.begin(level)
+	if err == nil {
+		var file *agent.LogFile
+		if file, err = agent.OpenLogFile(c.Logs); err == nil {
+			defer file.Close() //nolint:errcheck // each record is written at once
+			log = slog.New(slog.NewMultiHandler(own, slog.NewTextHandler(file, &slog.HandlerOptions{Level: level})))
+			err = f.serve(ctx, c, options, log, level, ready)
+		} else {
+			err = fault.Operator("FERRY-LOGS", "name a writable directory with logs", err)
 		}
 	}
-	return f.serve(ctx, c, options, log, level, ready)
+	if f.service && err != nil { // nobody reads what the command says at its end
+		log.Error("the agent ended", "error", err, "code", fault.CodeOf(err), "remedy", fault.RemedyOf(err))
+	}
+	return err
+}
+
+// begin reads the configuration and makes ready what it names.
+func (f *agentFlags) begin(level *slog.LevelVar) (*config.Config, reporter.Options, error) {
+	if f.service && f.config != "" { // an MSI brings none
+		if _, err := beginConfig(f.config); err != nil {
+			return nil, reporter.Options{}, err
+		}
+	}
+	c, options, err := f.loadAll()
+	if err != nil {
+		return nil, options, err
+	}
+	if err := level.UnmarshalText([]byte(c.LogLevel)); err != nil {
+		return nil, options, err
+	}
+	_, err = makeStateDir(c.State)
+	return c, options, err
 }
 
 // serve runs the daemon with all it needs.
 func (f *agentFlags) serve(ctx context.Context, c *config.Config, options reporter.Options, log *slog.Logger, level *slog.LevelVar,
 	ready func(func() string)) error {
+	if f.service {
+		if err := errors.Join(service.Protect(c.State), service.Protect(c.Logs), service.Settle(f.config)); err != nil {
+			log.Warn("the service is not all it should be", "error", err)
+		}
+	}
 	lock, err := agent.LockState(c.State)
 	if err != nil {
 		return err
