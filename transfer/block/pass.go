@@ -60,6 +60,9 @@ func with(ctx context.Context, cfg *Config, count *Counters, readOnly bool, f fu
 		return err
 	}
 	defer p.src.Close()
+	if why := p.src.Cached(); why != "" {
+		p.notes = append(p.notes, why)
+	}
 	if p.data, err = p.src.Data(ctx); err != nil {
 		return err
 	}

@@ -31,7 +31,7 @@ func past(dev *blockdev.Device) (reader, string) {
 	}
 	_, _ = unix.FcntlInt(fd, unix.F_SETFL, 0)
 	r.r, r.align = dropping{f}, 1
-	return r, "the filesystem of " + info.Path + " has no direct reads: what is read is dropped from the page cache afterwards"
+	return r, "The filesystem of " + info.Path + " has no direct reads: what is read goes through the page cache, and is dropped from it."
 }
 
 // dropping reads through the page cache and leaves nothing there.

@@ -28,7 +28,7 @@ const (
 func past(dev *blockdev.Device) (reader, string) {
 	info := dev.Info()
 	if info.Image {
-		return reader{r: dev.File(), size: info.Size, align: 1}, "image files are read through the cache of Windows"
+		return reader{r: dev.File(), size: info.Size, align: 1}, "An image is read through the cache of Windows."
 	}
 	return reader{r: dev.File(), size: info.Size, align: int(info.LogicalSector)}, ""
 }

@@ -84,7 +84,7 @@ func (s *Source) Sector() int { return s.sector }
 // IsDevice reports whether the source is a device, as opposed to an image file.
 func (s *Source) IsDevice() bool { return s.device }
 
-// Cached says why reads go through the page cache, for people; "" when they go past it.
+// Cached says in a sentence why reads go through the page cache; "" when they go past it.
 func (s *Source) Cached() string { return s.cached }
 
 // Identity returns what the source is.
