@@ -21,7 +21,7 @@ type Status struct {
 	Bound      error     // why not, when it does not although there is a state directory
 	Marked     int64     // bytes that Take would return now
 	Misses     uint64    // times the kernel skipped a program, ever
-	Doubts     uint64    // times a program could not tell what a request changes, ever
+	Doubts     uint64    // times a program could not tell what is written, ever
 
 	// Runs and Cost count all events of all disks while the kernel keeps statistics (sysctl kernel.bpf_stats_enabled).
 	Runs uint64

@@ -110,7 +110,7 @@ func (k *Kernel) Status(ctx context.Context) (Status, error) {
 	}
 	return Status{
 		Since: k.pending.Since, Generation: k.pending.Generation, Outlives: k.pending.path != "" && k.bound == nil, Bound: k.bound,
-		Marked: list.Bytes(), Misses: now.Misses, Doubts: now.Doubts, Runs: cost.RunCount, Cost: cost.Runtime,
+		Marked: list.Bytes(), Misses: now.Misses, Doubts: now.Reach + now.Room + now.Unseen, Runs: cost.RunCount, Cost: cost.Runtime,
 	}, nil
 }
 

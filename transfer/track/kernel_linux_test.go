@@ -14,7 +14,7 @@ import (
 )
 
 // sparse makes fio write 4 KiB of each of n chunks.
-func sparse(t *testing.T, dev string, n string) {
+func sparse(t testing.TB, dev string, n string) {
 	t.Helper()
 	run(t, "fio", "--name=sparse", "--filename="+dev, "--direct=1", "--rw=write:60k", "--bs=4k", "--number_ios="+n, "--size=100%",
 		"--ioengine=libaio", "--iodepth=16")
@@ -73,6 +73,8 @@ func TestKinds(t *testing.T) {
 			require.NoError(t, err)
 			exactly(nil)
 
+			require.NoError(t, unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, 30*chunkSize, 5*chunkSize))
+			exactly(chunks(shift+30, 5)) // write-zeroes; after the next a loop device on tmpfs has none
 			require.NoError(t, unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_ZERO_RANGE|unix.FALLOC_FL_KEEP_SIZE, 20*chunkSize, 40*chunkSize))
 			exactly(chunks(shift+20, 40))
 			run(t, "blkdiscard", "-f", "-o", "1310720", "-l", "65536", dev)
@@ -135,4 +137,16 @@ func TestUnavailable(t *testing.T) {
 	require.ErrorIs(t, err, ErrUnavailable)
 	_, err = Open(context.Background(), Options{Device: "/dev/missing"})
 	require.ErrorIs(t, err, os.ErrNotExist)
+}
+
+// TestMarkedWhileCleared sets a mark beside one that is just being cleared: both stay.
+func TestMarkedWhileCleared(t *testing.T) {
+	dev := loop(t, 64<<20)
+	k := watch(t, dev)
+	write(t, dev, 3)
+	require.NoError(t, k.programs.clear(func(extent.Extent) bool {
+		k.programs.mark(flight{4 << sectorBits, chunkSize})
+		return true
+	}))
+	require.Equal(t, chunks(3, 2), take(t, k))
 }

@@ -22,7 +22,7 @@ import (
 )
 
 // run runs a program to its end and returns what it said.
-func run(t *testing.T, name string, args ...string) string {
+func run(t testing.TB, name string, args ...string) string {
 	t.Helper()
 	lab.Need(t, name)
 	out, err := exec.Command(name, args...).CombinedOutput()
@@ -31,7 +31,7 @@ func run(t *testing.T, name string, args ...string) string {
 }
 
 // loop makes a loop device of size bytes on an image in memory.
-func loop(t *testing.T, size int64) string {
+func loop(t testing.TB, size int64) string {
 	t.Helper()
 	dev := run(t, "losetup", "--find", "--show", "--direct-io=on", image(t, size))
 	t.Cleanup(func() { run(t, "losetup", "-d", dev) })
@@ -39,7 +39,7 @@ func loop(t *testing.T, size int64) string {
 }
 
 // ownLoop makes one that nobody else takes while it is detached: its number is too high to be found free.
-func ownLoop(t *testing.T, size int64) string {
+func ownLoop(t testing.TB, size int64) string {
 	t.Helper()
 	number := 1000 + os.Getpid()%1000
 	control, err := os.OpenFile("/dev/loop-control", os.O_RDWR, 0)
@@ -54,7 +54,7 @@ func ownLoop(t *testing.T, size int64) string {
 }
 
 // image makes a sparse file in memory.
-func image(t *testing.T, size int64) string {
+func image(t testing.TB, size int64) string {
 	t.Helper()
 	lab.NeedRoot(t)
 	name := filepath.Join(lab.Mount(t, "tmpfs", size+1<<20), "image")
@@ -64,7 +64,7 @@ func image(t *testing.T, size int64) string {
 }
 
 // zram makes a device that has no request queue and takes each bio by itself.
-func zram(t *testing.T, size int64) string {
+func zram(t testing.TB, size int64) string {
 	t.Helper()
 	lab.NeedRoot(t)
 	number, err := os.ReadFile("/sys/class/zram-control/hot_add")
@@ -78,7 +78,7 @@ func zram(t *testing.T, size int64) string {
 }
 
 // partition makes one of a part of dev, in bytes, by hand: the kernel of the test machine reads no partition tables.
-func partition(t *testing.T, dev string, start, size int64) string {
+func partition(t testing.TB, dev string, start, size int64) string {
 	t.Helper()
 	run(t, "addpart", dev, "1", fmt.Sprint(start>>9), fmt.Sprint(size>>9))
 	t.Cleanup(func() { run(t, "delpart", dev, "1") })
@@ -97,7 +97,7 @@ func partition(t *testing.T, dev string, start, size int64) string {
 }
 
 // watch tracks dev for the length of the test.
-func watch(t *testing.T, dev string) *Kernel {
+func watch(t testing.TB, dev string) *Kernel {
 	t.Helper()
 	k, err := Open(context.Background(), Options{Device: dev})
 	if err != nil && strings.Contains(err.Error(), "BTF") {
@@ -109,7 +109,7 @@ func watch(t *testing.T, dev string) *Kernel {
 }
 
 // lasting says where a tracker keeps what outlives it. Nothing is left when the test ends.
-func lasting(t *testing.T, dev string) Options {
+func lasting(t testing.TB, dev string) Options {
 	t.Helper()
 	o := Options{Device: dev, StateDir: t.TempDir(), BPFFS: filepath.Join(t.TempDir(), "bpf")}
 	t.Cleanup(func() {
@@ -119,7 +119,7 @@ func lasting(t *testing.T, dev string) Options {
 	return o
 }
 
-func resumed(t *testing.T, o Options) *Kernel {
+func resumed(t testing.TB, o Options) *Kernel {
 	t.Helper()
 	k, err := Open(context.Background(), o)
 	require.NoError(t, err)
@@ -127,14 +127,14 @@ func resumed(t *testing.T, o Options) *Kernel {
 }
 
 // take is a Take that has to be right.
-func take(t *testing.T, k *Kernel) extent.List {
+func take(t testing.TB, k *Kernel) extent.List {
 	t.Helper()
 	list, err := k.Take(context.Background())
 	require.NoError(t, err)
 	return list
 }
 
-func acknowledge(t *testing.T, k *Kernel, list extent.List) {
+func acknowledge(t testing.TB, k *Kernel, list extent.List) {
 	t.Helper()
 	require.NoError(t, k.Acknowledge(context.Background(), list))
 }
@@ -145,7 +145,7 @@ func chunks(first, n int64) extent.List {
 }
 
 // write writes one chunk of noise past the page cache.
-func write(t *testing.T, dev string, chunk int64) {
+func write(t testing.TB, dev string, chunk int64) {
 	t.Helper()
 	f, err := os.OpenFile(dev, os.O_WRONLY|unix.O_DIRECT, 0)
 	require.NoError(t, err)
@@ -155,7 +155,7 @@ func write(t *testing.T, dev string, chunk int64) {
 }
 
 // noise returns a chunk of it, aligned for direct writes.
-func noise(t *testing.T) []byte {
+func noise(t testing.TB) []byte {
 	t.Helper()
 	b, err := unix.Mmap(-1, 0, chunkSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
 	require.NoError(t, err)
@@ -165,7 +165,7 @@ func noise(t *testing.T) []byte {
 }
 
 // content reads all of a device past its page cache.
-func content(t *testing.T, dev string) []byte {
+func content(t testing.TB, dev string) []byte {
 	t.Helper()
 	d := direct(t, dev)
 	size, err := d.Seek(0, 2)
@@ -178,7 +178,7 @@ func content(t *testing.T, dev string) []byte {
 	return b
 }
 
-func direct(t *testing.T, dev string) *os.File {
+func direct(t testing.TB, dev string) *os.File {
 	t.Helper()
 	f, err := os.OpenFile(dev, os.O_RDONLY|unix.O_DIRECT, 0)
 	require.NoError(t, err)
@@ -199,7 +199,7 @@ func differing(a, b []byte) extent.List {
 }
 
 // requireGone waits until the kernel has no map of that id; it frees them some time after the last reference is gone.
-func requireGone(t *testing.T, id ebpf.MapID) {
+func requireGone(t testing.TB, id ebpf.MapID) {
 	t.Helper()
 	require.Eventually(t, func() bool {
 		m, err := ebpf.NewMapFromID(id)

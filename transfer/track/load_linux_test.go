@@ -82,7 +82,7 @@ func TestTakeWhileWriting(t *testing.T) {
 	for _, kind := range []string{"loop", "zram"} {
 		t.Run(kind, func(t *testing.T) {
 			const size = 128 << 20
-			dev := map[string]func(*testing.T, int64) string{"loop": loop, "zram": zram}[kind](t, size)
+			dev := map[string]func(testing.TB, int64) string{"loop": loop, "zram": zram}[kind](t, size)
 			lab.Need(t, "fio")
 			k := watch(t, dev)
 			target := content(t, dev)

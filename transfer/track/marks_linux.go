@@ -14,8 +14,12 @@ func (p *programs) words() []uint64 {
 	return unsafe.Slice((*uint64)(unsafe.Pointer(&p.memory[0])), p.pages()*page/8)
 }
 
-func (p *programs) doubts() uint64 {
-	return atomic.LoadUint64(&p.words()[(p.pages()-1)*page/8])
+// doubts returns how often the programs could not tell, by kind.
+func (p *programs) doubts() (n [doubtKinds]uint64) {
+	for kind := range n {
+		n[kind] = atomic.LoadUint64(&p.words()[(p.pages()-1)*page/8+int64(kind)])
+	}
+	return n
 }
 
 // each calls f for each word in which a mark is set.
@@ -61,12 +65,13 @@ func (p *programs) clear(kept func(extent.Extent) bool) error {
 	return p.markFlying()
 }
 
-// A flight is a request in flight: its first sector and its bytes.
-type flight [2]uint64
+// A flight is a request in flight: its first sector, its bytes, and when it began.
+type flight [3]uint64
 
 // markFlying marks the ranges of all requests in flight: data that comes to the disk after this Take was read is so read with the
 // next, whether or not the end of its request is seen. A request that was there at the Take before too, on a device that
-// now has none, ended unseen: it was read since, and is taken off the list.
+// now has none, ended unseen and is read with this Take. It stays on the list until its place is taken: only the kernel can
+// take it off without hitting another that takes its place at that moment.
 func (p *programs) markFlying() error {
 	now, err := p.inFlight()
 	if err != nil {
@@ -77,12 +82,9 @@ func (p *programs) markFlying() error {
 		return err
 	}
 	for key, f := range now {
-		if before, ok := p.flown[key]; ok && before == f && !writing {
-			delete(now, key)
-			_ = p.flying.Delete(key) // its end was seen meanwhile
-			continue
+		if before, ok := p.flown[key]; !ok || before != f || writing {
+			p.mark(f)
 		}
-		p.mark(f)
 	}
 	p.flown = now
 	return nil
@@ -121,8 +123,12 @@ func (p *programs) doubt() error {
 		return err
 	case now.Misses != p.past.Misses:
 		return fmt.Errorf("the kernel skipped the tracker %d times", now.Misses-p.past.Misses)
-	case now.Doubts != p.past.Doubts:
-		return fmt.Errorf("%d writes of unknown reach, or not seen to begin", now.Doubts-p.past.Doubts)
+	case now.Reach != p.past.Reach:
+		return fmt.Errorf("%d requests may have changed more than they tell", now.Reach-p.past.Reach)
+	case now.Room != p.past.Room:
+		return fmt.Errorf("%d writes too many were in flight", now.Room-p.past.Room)
+	case now.Unseen != p.past.Unseen:
+		return fmt.Errorf("%d writes ended that were not seen to begin", now.Unseen-p.past.Unseen)
 	}
 	if id := p.identity(); id != p.opened {
 		return fmt.Errorf("the device changed from %s to %s", p.opened, id)

@@ -159,7 +159,7 @@ func TestDeviceChanges(t *testing.T) {
 // has nothing in flight.
 func TestEndUnseen(t *testing.T) {
 	k := watch(t, loop(t, 64<<20))
-	require.NoError(t, k.programs.flying.Put(uint64(1), flight{5*128 + 8, 4096}))
+	require.NoError(t, k.programs.flying.Put(uint64(1), flight{5*128 + 8, 4096, 1}))
 	require.Empty(t, take(t, k))
 	require.Equal(t, chunks(5, 1), take(t, k))
 	acknowledge(t, k, chunks(5, 1))

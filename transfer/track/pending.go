@@ -27,7 +27,9 @@ const (
 // counts are what speaks against a tracker; they only grow.
 type counts struct {
 	Misses uint64 `json:"misses"` // times the kernel skipped a program
-	Doubts uint64 `json:"doubts"` // times a program could not tell
+	Reach  uint64 `json:"reach"`  // requests of which nobody can tell what they change
+	Room   uint64 `json:"room"`   // requests for which the list of those in flight had no room
+	Unseen uint64 `json:"unseen"` // writes that ended and were not seen to begin
 }
 
 // header is what the pending set belongs to.

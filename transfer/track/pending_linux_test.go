@@ -13,7 +13,7 @@ import (
 )
 
 func sample(t testing.TB) []byte {
-	data, err := encode(header{Generation: "g", Since: time.Unix(1, 0).UTC(), Counts: counts{1, 2}, Size: 1 << 30, Extents: 2},
+	data, err := encode(header{Generation: "g", Since: time.Unix(1, 0).UTC(), Counts: counts{Misses: 1, Unseen: 2}, Size: 1 << 30, Extents: 2},
 		extent.List{{Start: 0, Size: chunkSize}, {Start: 3 * chunkSize, Size: 5 * chunkSize}})
 	require.NoError(t, err)
 	return data
@@ -25,11 +25,11 @@ func TestPendingSet(t *testing.T) {
 	require.ErrorIs(t, err, fs.ErrNotExist)
 	want := extent.List{{Start: 0, Size: chunkSize}, {Start: 3 * chunkSize, Size: 1 << 20}}
 	p := pending{header: header{Generation: "g", Size: 1 << 30}, path: filepath.Join(dir, pendingFile)}
-	require.NoError(t, p.keep(want, counts{3, 4}))
+	require.NoError(t, p.keep(want, counts{Misses: 3, Reach: 4}))
 	got, err := loadPending(dir)
 	require.NoError(t, err)
 	require.Equal(t, want, got.list)
-	require.Equal(t, counts{3, 4}, got.Counts)
+	require.Equal(t, counts{Misses: 3, Reach: 4}, got.Counts)
 	require.Equal(t, "g", got.Generation)
 }
 

@@ -1,6 +1,7 @@
 package track
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/cilium/ebpf"
@@ -47,10 +48,9 @@ var events = [2][2]event{
 // Where a program keeps its words on the stack.
 const (
 	keyAt    = -8  // the pointer that names a request in flight
-	sectorAt = -24 // what is known of it: first sector,
-	bytesAt  = -16 // and bytes
-	pageAt   = -28 // element of the array
-	endedAt  = -40 // how many of its bytes end now
+	flightAt = -32 // what is known of it, see flight
+	pageAt   = -36 // element of the array
+	endedAt  = -48 // how many of its bytes end now
 )
 
 // An assembler writes the program of one event. Registers through the program: R6 the request or bio, later the bio whose range is
@@ -135,18 +135,20 @@ func (a *assembler) begin() {
 		asm.LoadImm(asm.R2, a.ranged, asm.DWord),
 		asm.RSh.Reg(asm.R2, asm.R7),
 		asm.And.Imm(asm.R2, 1),
-		asm.JEq.Imm(asm.R2, 0, "doubt"),
+		asm.JEq.Imm(asm.R2, 0, "reach"),
 		asm.JNE.Imm(asm.R9, 0, "write"),
 		asm.And.Imm(asm.R1, a.preflush), // a pure flush in the dress of a write
 		asm.JNE.Imm(asm.R1, 0, "exit"),
-		asm.StoreMem(asm.RFP, sectorAt, asm.R8, asm.DWord).WithSymbol("write"),
-		asm.StoreMem(asm.RFP, bytesAt, asm.R9, asm.DWord),
+		asm.StoreMem(asm.RFP, flightAt, asm.R8, asm.DWord).WithSymbol("write"),
+		asm.StoreMem(asm.RFP, flightAt+8, asm.R9, asm.DWord),
+		asm.FnKtimeGetNs.Call(),
+		asm.StoreMem(asm.RFP, flightAt+16, asm.R0, asm.DWord),
 		asm.LoadMapPtr(asm.R1, a.flying.FD()),
 		asm.Mov.Reg(asm.R2, asm.RFP), asm.Add.Imm(asm.R2, keyAt),
-		asm.Mov.Reg(asm.R3, asm.RFP), asm.Add.Imm(asm.R3, sectorAt),
+		asm.Mov.Reg(asm.R3, asm.RFP), asm.Add.Imm(asm.R3, flightAt),
 		asm.Mov.Imm(asm.R4, int32(ebpf.UpdateAny)),
 		asm.FnMapUpdateElem.Call(),
-		asm.JNE.Imm(asm.R0, 0, "doubt"), // no room
+		asm.JNE.Imm(asm.R0, 0, "room"),
 	)
 }
 
@@ -180,7 +182,7 @@ func (a *assembler) end() {
 		a.add(
 			load(asm.R1, asm.R6, a.allocated),
 			asm.LoadImm(asm.R2, a.since, asm.DWord),
-			asm.JGE.Reg(asm.R1, asm.R2, "doubt"),
+			asm.JGE.Reg(asm.R1, asm.R2, "unseen"),
 		)
 	}
 }
@@ -207,14 +209,14 @@ func (a *assembler) mark() {
 		asm.LoadMapPtr(asm.R1, a.marks.FD()),
 		asm.Mov.Reg(asm.R2, asm.RFP), asm.Add.Imm(asm.R2, pageAt),
 		asm.FnMapLookupElem.Call(), // the compiler in the kernel makes this an address and a comparison
-		asm.JEq.Imm(asm.R0, 0, "doubt"),
+		asm.JEq.Imm(asm.R0, 0, "reach"),
 		asm.Mov.Reg(asm.R1, asm.R8),
 		asm.And.Imm(asm.R1, page-1),
 		asm.Add.Reg(asm.R0, asm.R1),
 		asm.StoreImm(asm.R0, 0, 1, asm.Byte),
 		asm.Add.Imm(asm.R7, 1),
 		asm.JGE.Reg(asm.R8, asm.R9, "next"),
-		asm.JGE.Imm(asm.R7, longest, "doubt"),
+		asm.JGE.Imm(asm.R7, longest, "reach"),
 		asm.Add.Imm(asm.R8, 1),
 		asm.Ja.Label("chunk"),
 	)
@@ -222,7 +224,7 @@ func (a *assembler) mark() {
 		a.label("next",
 			asm.JEq.Imm(asm.R6, 0, "exit"),
 			asm.Add.Imm(asm.R7, 1),
-			asm.JGE.Imm(asm.R7, longest, "doubt"),
+			asm.JGE.Imm(asm.R7, longest, "reach"),
 			load(asm.R6, asm.R6, a.next),
 			asm.JEq.Imm(asm.R6, 0, "exit"),
 			load(asm.R8, asm.R6, a.sector[ofBio]).WithSymbol("bio"),
@@ -274,14 +276,31 @@ func (a *assembler) place() {
 	)
 }
 
-// doubt counts one, in the last page.
+// Doubts that are counted in the last page, one word each.
+const (
+	reachUnknown = iota // of the operation, or a discard of too many ranges
+	noRoom              // on the list of those in flight
+	beginUnseen
+	doubtKinds
+)
+
+var doubtLabels = [doubtKinds]string{"reach", "room", "unseen"}
+
+// doubt counts one.
 func (a *assembler) doubt() {
+	for kind, label := range doubtLabels {
+		if !slices.ContainsFunc(a.code, func(i asm.Instruction) bool { return i.Reference() == label }) {
+			continue // this program has no such doubt, and the verifier allows nothing that is never reached
+		}
+		a.label(label, asm.Mov.Imm(asm.R7, int32(8*kind)), asm.Ja.Label("doubt"))
+	}
 	a.label("doubt",
 		asm.StoreImm(asm.RFP, pageAt, a.pages()-1, asm.Word),
 		asm.LoadMapPtr(asm.R1, a.marks.FD()),
 		asm.Mov.Reg(asm.R2, asm.RFP), asm.Add.Imm(asm.R2, pageAt),
 		asm.FnMapLookupElem.Call(),
 		asm.JEq.Imm(asm.R0, 0, "exit"),
+		asm.Add.Reg(asm.R0, asm.R7),
 		asm.Mov.Imm(asm.R1, 1),
 		asm.StoreXAdd(asm.R0, asm.R1, asm.DWord),
 	)

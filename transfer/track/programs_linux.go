@@ -58,7 +58,7 @@ func loadPrograms(d *device) (p *programs, err error) {
 		MaxEntries: uint32(d.pages()), Flags: unix.BPF_F_MMAPABLE}); err != nil {
 		return p, err
 	}
-	if p.flying, err = ebpf.NewMap(&ebpf.MapSpec{Name: "ferry_flying", Type: ebpf.Hash, KeySize: 8, ValueSize: 16,
+	if p.flying, err = ebpf.NewMap(&ebpf.MapSpec{Name: "ferry_flying", Type: ebpf.Hash, KeySize: 8, ValueSize: 24,
 		MaxEntries: mostFlying}); err != nil {
 		return p, err
 	}
@@ -192,7 +192,7 @@ func (p *programs) generation() (string, error) {
 }
 
 // counted asks the kernel how often it skipped the program that sees writes begin, and what both cost. A skipped end does no harm:
-// see flying.
+// see markFlying.
 func (p *programs) counted() (c counts, cost ebpf.ProgramStats, err error) {
 	for i, program := range p.programs {
 		s, err := program.Stats()
@@ -205,7 +205,8 @@ func (p *programs) counted() (c counts, cost ebpf.ProgramStats, err error) {
 		cost.RunCount += s.RunCount
 		cost.Runtime += s.Runtime
 	}
-	c.Doubts = p.doubts()
+	doubts := p.doubts()
+	c.Reach, c.Room, c.Unseen = doubts[reachUnknown], doubts[noRoom], doubts[beginUnseen]
 	return c, cost, nil
 }
 

@@ -22,8 +22,8 @@
 // store and a compare-and-swap of one word happen one after the other, so a mark set while Take runs is either seen by it or
 // left for the next. Beyond that the engine reads what one pass read again in the next.
 //
-// A request whose end was not seen stays on the list until its place is taken, or until two Takes have seen it on a device that has
-// nothing in flight. It costs reading its chunk again, and nothing is lost. That is no theory: the kernel ran no tracing program at the end of
+// A request whose end was not seen stays on the list until its place is taken, and is believed until two Takes have seen it there and
+// the device has nothing in flight. It costs reading its chunk again, and nothing is lost. That is no theory: the kernel ran no tracing program at the end of
 // up to 100 of 200,000 writes here, counted none as skipped, and the tracepoint itself did fire.
 //
 // # When it does not know
