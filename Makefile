@@ -82,10 +82,12 @@ packages-test:
 	packaging/ci/install-packages apt-packages apt-packages-lab apt-packages-pack
 	packaging/try
 
-# soak runs what takes too long for every change: 2,000,000 files; XFS and Btrfs copied block by block under a writer.
+# soak runs what takes too long for every change: 2,000,000 files; XFS and Btrfs copied block by block under a writer; 100 rounds of
+# taking and copying what fio writes.
 soak:
 	FERRY_SOAK=1 go test -count=1 -timeout 2h -run Soak -v ./e2e
 	FERRY_SOAK=1 go test -count=1 -timeout 1h -run Live -v ./e2e/block
+	FERRY_SOAK=1 go test -count=1 -timeout 1h -run TakeWhileWriting -v ./transfer/track
 
 clean:
 	rm -rf bin dist
