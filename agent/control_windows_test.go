@@ -39,7 +39,7 @@ func TestControlNeedsTheSecret(t *testing.T) {
 		_, err = io.WriteString(conn, secret+"GET /status HTTP/1.1\r\nHost: control\r\nConnection: close\r\n\r\n")
 		require.NoError(t, err)
 		require.NoError(t, conn.(*net.TCPConn).CloseWrite())
-		answer, _ := io.ReadAll(conn) //nolint:errcheck // it is cut off
+		answer, _ := io.ReadAll(conn) // it is cut off
 		require.NotContains(t, string(answer), "41")
 		conn.Close()
 	}

@@ -51,7 +51,7 @@ func settle(setup Setup) error {
 	if err != nil {
 		return fmt.Errorf("open the service: %w", err)
 	}
-	defer s.Close()
+	defer s.Close() //nolint:errcheck // nothing depends on it
 	// Quotes wherever the path has a space: C:\Program.exe would be started instead.
 	line, err := windows.UTF16PtrFromString(windows.ComposeCommandLine([]string{setup.Program, "agent", "run", "--service", "--config", setup.Config}))
 	if err != nil {
@@ -60,6 +60,14 @@ func settle(setup Setup) error {
 	delayed := windows.SERVICE_DELAYED_AUTO_START_INFO{IsDelayedAutoStartUp: 1} // after what the server itself is there for
 	return errors.Join(
 		windows.ChangeServiceConfig(s.Handle, windows.SERVICE_NO_CHANGE, windows.SERVICE_AUTO_START, windows.SERVICE_NO_CHANGE, line, nil, nil, nil, nil, nil, nil),
-		windows.ChangeServiceConfig2(s.Handle, windows.SERVICE_CONFIG_DELAYED_AUTO_START_INFO, (*byte)(unsafe.Pointer(&delayed))),
-		s.SetRecoveryActions(recovery, recoveryReset), s.SetRecoveryActionsOnNonCrashFailures(true))
+		known(windows.ChangeServiceConfig2(s.Handle, windows.SERVICE_CONFIG_DELAYED_AUTO_START_INFO, (*byte)(unsafe.Pointer(&delayed)))),
+		known(s.SetRecoveryActions(recovery, recoveryReset)), known(s.SetRecoveryActionsOnNonCrashFailures(true)))
+}
+
+// known drops the error of a service manager that has no such setting, as wine's: the service runs without it.
+func known(err error) error {
+	if errors.Is(err, windows.ERROR_INVALID_LEVEL) {
+		return nil
+	}
+	return err
 }

@@ -123,6 +123,7 @@ func TestMSI(t *testing.T) {
 
 	zip := only(t, filepath.Join(dir, "*_windows_amd64.zip"))
 	tool(t, "python3", "-m", "zipfile", "-e", zip, w.path(""))
+	w.run("reg", "add", `HKLM\SYSTEM\CurrentControlSet\Services\EventLog\Application`, "/f") // every Windows has it, wine does not
 	const own = `C:\ferry\ferry.exe`
 	require.Contains(t, w.run(own, "agent", "install"), "installed (windows-service)")
 	w.run(own, "agent", "install")
