@@ -72,5 +72,6 @@ func unmount(pins string) error {
 	if err := unix.Unmount(root, 0); err != nil {
 		return fmt.Errorf("unmount %s: %w", root, err)
 	}
+	os.Remove(root)
 	return nil
 }
