@@ -278,6 +278,7 @@ func (m *migration) ended(p agent.Pass, last bool) {
 var pointNotes = map[snapshot.Point]string{
 	"":                        inUse,
 	snapshot.PointNone:        inUse,
+	snapshot.PointCrash:       "The copy is one instant, as after a power cut: what programs had not synced by then may be missing (crash consistent).",
 	snapshot.PointFilesystem:  "The copy is one instant: everything written to the source up to then (filesystem consistent).",
 	snapshot.PointApplication: "The copy is one instant, after the hook had programs write out what they held (application consistent).",
 }

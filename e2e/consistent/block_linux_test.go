@@ -46,7 +46,7 @@ func TestDisk(t *testing.T) {
 					run(t, "umount", dir)
 					run(t, append(check, copied)...) // the mount has replayed its journal
 				}()
-				judge(t, dir, before, w.committed.Load())
+				judge(t, dir, true, before, w.committed.Load())
 			})
 		})
 	}

@@ -69,7 +69,7 @@ func (p *Plan) Run(ctx context.Context, read ReadFunc) (r Report, err error) {
 		r.Kind = PointNone
 		err = p.quietly(ctx, func() error { return read(ctx, nil, time.Time{}) })
 	}
-	if err == nil && r.Kind == PointFilesystem && p.Before != nil {
+	if err == nil && r.Kind != PointNone && p.Before != nil {
 		r.Kind = PointApplication
 	}
 	return r, err
@@ -163,6 +163,9 @@ func (p *Plan) snapshots(ctx context.Context, by Snapshotter, read ReadFunc) (r 
 		if err == nil {
 			err = s.Intact(ctx)
 		}
+	}
+	if p.Mode == ModeBtrfs { // what was written while it was made may be in it or not, file by file, as after a power cut
+		return Report{Kind: PointCrash}, err
 	}
 	return Report{Kind: PointFilesystem}, err
 }
