@@ -67,12 +67,13 @@ func (it *item) bare() []byte { return it.name[:len(it.name)-1] }
 
 // large is a file that is read by several jobs.
 type large struct {
-	fd      int
-	item    item // as planned; Path and name live on the heap
-	meta    file.Meta
-	begin   uint64       // number of the frame that has OpBegin; set in order, before any extent is recorded
-	pending atomic.Int32 // jobs that still need fd
-	sparse  bool
+	fd        int
+	item      item          // as planned; Path and name live on the heap
+	meta      file.Meta     // for OpEnd; good once described is closed
+	described chan struct{} // closed by the worker that has OpBegin: others may be ahead of it
+	begin     uint64        // number of the frame that has OpBegin; set in order, before any extent is recorded
+	pending   atomic.Int32  // jobs that still need fd
+	sparse    bool
 }
 
 // done gives up one use of l; the last one closes the file and reports whether it changed since it was looked at.

@@ -18,9 +18,9 @@ func (pl *planner) larger(it *item, known *file.Entry, cur *manifest.Cursor) err
 		it.chunks = pl.job.room(chunk.DigestSize)
 		return nil
 	}
-	l := &large{fd: fd, item: *it, sparse: it.place.Alloc < it.Size}
+	l := &large{fd: fd, item: *it, described: make(chan struct{}), sparse: it.place.Alloc < it.Size}
 	l.item.Path, l.item.base = bytes.Clone(it.Path), nil
-	l.pending.Store(1)
+	l.pending.Store(2) // the planner, and OpBegin
 	it.act, it.large = actBegin, l
 	it.State |= file.StateSent
 	oldChunks := int64(0)

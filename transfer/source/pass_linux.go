@@ -135,7 +135,7 @@ func (p *pass) batch() int64 {
 // prober returns the worker the planner reads with.
 func (p *pass) prober() *worker {
 	if p.probe == nil {
-		p.probe = newWorker(p)
+		p.probe = newWorker(p, nil)
 	}
 	return p.probe
 }

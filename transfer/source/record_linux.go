@@ -177,7 +177,7 @@ func (r *recorder) raise() uint64 {
 
 // work is the body of a worker: it takes jobs until there are no more, or the pass ends.
 func (p *pass) work(ctx context.Context, l *lane) error {
-	w := newWorker(p)
+	w := newWorker(p, ctx.Done())
 	f := newFramer(l.conn, p.effort)
 	for {
 		var j *job

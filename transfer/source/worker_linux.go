@@ -27,12 +27,14 @@ type worker struct {
 	lost    []int64 // chunks of the extent that could not be read
 	short   bool    // the file ended early
 	at      *file.Dir
+	stop    <-chan struct{} // closed when the pass ends early
 
 	read, saved int64 // of the job, bytes
 }
 
-func newWorker(p *pass) *worker {
-	return &worker{p: p, scratch: make([]byte, inlineBytes), link: make([]byte, 64<<10)}
+// newWorker makes one that waits for others no longer once stop is closed.
+func newWorker(p *pass, stop <-chan struct{}) *worker {
+	return &worker{p: p, stop: stop, scratch: make([]byte, inlineBytes), link: make([]byte, 64<<10)}
 }
 
 // run does everything of a job but recording and sending it.
@@ -151,8 +153,7 @@ func (w *worker) item(j *job, it *item) error {
 	case actBegin:
 		err = w.begin(it)
 	case actEnd:
-		w.dir(it.dir)
-		w.ops = file.AppendMetaOp(w.ops, file.OpEnd, it.bare(), &it.large.meta, it.how)
+		err = w.end(it)
 	case actSymlink:
 		err = w.symlink(it)
 	case actNode:
@@ -182,7 +183,7 @@ func (w *worker) failed(it *item, err error) error {
 		}
 		it.drop = true
 		return nil
-	case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE), errors.Is(err, unix.ENOMEM):
+	case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE), errors.Is(err, unix.ENOMEM), errors.Is(err, errStopped):
 		return err
 	default:
 		w.p.unreadable(it, err)
@@ -197,6 +198,9 @@ func (w *worker) failed(it *item, err error) error {
 	it.act = actKeep
 	return nil
 }
+
+// errStopped: the pass ended; why is told elsewhere.
+var errStopped = errors.New("the pass ended")
 
 // errBusy: a file changed each time it was read.
 var errBusy = errors.New("it changed each time it was read")
@@ -317,16 +321,37 @@ func (w *worker) metaOnly(it *item) error {
 	return nil
 }
 
-// begin starts a larger file; its descriptor was opened by the planner.
+// begin starts a larger file; its descriptor was opened by the planner. It may be called again, when its operation goes to another frame.
 func (w *worker) begin(it *item) error {
 	l := it.large
-	if err := w.describe(l.fd, it); err != nil {
-		return err
+	select {
+	case <-l.described:
+	default:
+		err := w.describe(l.fd, it)
+		l.meta = it.Meta
+		l.meta.Xattrs = bytes.Clone(it.Xattrs)
+		it.Xattrs = nil // they come with OpEnd
+		close(l.described)
+		if l.done(&w.meta) {
+			w.p.changed(&l.item)
+		}
+		if err != nil {
+			return err
+		}
 	}
-	l.meta = it.Meta
-	l.meta.Xattrs = bytes.Clone(it.Xattrs)
-	it.Xattrs = nil // they come with OpEnd
 	w.dir(it.dir)
 	w.ops = file.AppendMetaOp(w.ops, file.OpBegin, it.bare(), &it.Meta, it.how)
+	return nil
+}
+
+// end ends a larger file, once it is described: the worker that does so may be behind.
+func (w *worker) end(it *item) error {
+	select {
+	case <-it.large.described:
+	case <-w.stop:
+		return errStopped
+	}
+	w.dir(it.dir)
+	w.ops = file.AppendMetaOp(w.ops, file.OpEnd, it.bare(), &it.large.meta, it.how)
 	return nil
 }
