@@ -58,6 +58,9 @@ func (b *btrfs) Snapshot(ctx context.Context, root string) (Snapshot, error) {
 	if err := undivided(f, rel); err != nil {
 		return nil, err
 	}
+	if err := unix.Syncfs(int(f.Fd())); err != nil { // what was written before is in it: else a file may be there without its content
+		return nil, fmt.Errorf("sync %s: %w", top, err)
+	}
 	n, err := newNote(b.dir, "btrfs", top)
 	if err != nil {
 		return nil, err
