@@ -14,7 +14,7 @@ type Route struct {
 	OS         smsapi.OSType
 	NewServer  bool // the target is a cloud server that does not exist yet
 	Receiver   bool // the target is a running `ferry target`: there is no server to prepare or to make bootable
-	Whole      bool // the root filesystem is among what moves: a Receiver may have disks to lay out first
+	Whole      bool // the root filesystem is among what moves: a Receiver may have disks to lay out first, and a system to make start
 	Again      bool // the task was finished; bring its target in step once more
 	Continuous bool // keep syncing after the first copy, until cutover
 	Clone      bool // only clone the target for a test
@@ -53,7 +53,10 @@ func (r Route) Sequence() []smsapi.SubtaskName {
 		if r.Whole && !r.Again {
 			prepare = append(prepare, n.format)
 		}
-		return slices.Concat(prepare, data)
+		if r.Whole {
+			launch = []smsapi.SubtaskName{n.configure}
+		}
+		return slices.Concat(prepare, data, launch)
 	}
 	if !r.Again {
 		prepare = []smsapi.SubtaskName{smsapi.SSLConfig, smsapi.AttachAgentImage, n.format}

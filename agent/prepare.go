@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"log/slog"
 
 	"github.com/ferry-migrate/ferry/collector"
 	"github.com/ferry-migrate/ferry/reporter/smsapi"
@@ -59,6 +60,37 @@ func (f *format) Run(ctx context.Context, _ *Task) error {
 
 // Progress is empty: no data moves.
 func (*format) Progress() transfer.Progress { return transfer.Progress{} }
+
+// launch is CONFIGURE_LINUX_FILE: it has a target of disks make the system that it received start on its machine. Another target has nothing to do.
+type launch struct {
+	dial     wire.DialFunc
+	software string
+	log      *slog.Logger
+}
+
+// NewConfigure returns the subtask CONFIGURE_LINUX_FILE for a target that dial reaches.
+func NewConfigure(dial wire.DialFunc, software string, log *slog.Logger) Subtask {
+	return &launch{dial, software, log}
+}
+
+// Name returns CONFIGURE_LINUX_FILE.
+func (*launch) Name() string { return string(smsapi.ConfigureLinuxFile) }
+
+// Run waits until it is done, and logs what a person should know of it.
+func (l *launch) Run(ctx context.Context, _ *Task) error {
+	done, ok, err := layout.SendStart(ctx, l.dial, l.software)
+	if err != nil || !ok {
+		return err
+	}
+	l.log.Info("the target is made to start", "family", done.Family, "loader", done.Loader, "changes", done.Changes, "score", done.Score)
+	for _, w := range done.Warnings {
+		l.log.Warn("about its start", "warning", w)
+	}
+	return nil
+}
+
+// Progress is empty: no data moves.
+func (*launch) Progress() transfer.Progress { return transfer.Progress{} }
 
 // PlanHere is the plan of the disks of this machine.
 func PlanHere(ctx context.Context) (*layout.Plan, error) {

@@ -45,6 +45,8 @@ type Data struct {
 	Quiet func(ctx context.Context, pass func(context.Context) error) error
 	// Twice does one more pass right before the last one, which then is short.
 	Twice bool
+	// Launch says that CONFIGURE_LINUX_FILE follows the last pass: the target stays for it.
+	Launch bool
 	// Strict makes a pass that verification found wanting an error: see Differences.
 	Strict bool
 	// Before is called before each pass, to settle what it leaves out; may be nil.
@@ -55,8 +57,8 @@ type Data struct {
 	more atomic.Bool
 }
 
-// MoreToCome reports whether a pass will follow the one that runs: the target then stays.
-func (d *Data) MoreToCome() bool { return d.more.Load() }
+// MoreToCome reports whether the target has to stay after the pass that runs: another will follow, or what makes the system start.
+func (d *Data) MoreToCome() bool { return d.Launch || d.more.Load() }
 
 // replicate is the first copy, or a sync of a single pass.
 type replicate struct {

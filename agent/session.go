@@ -20,6 +20,7 @@ import (
 	"github.com/ferry-migrate/ferry/transfer/codec"
 	"github.com/ferry-migrate/ferry/transfer/ratelimit"
 	"github.com/ferry-migrate/ferry/transfer/source"
+	"github.com/ferry-migrate/ferry/transfer/target/configure"
 	"github.com/ferry-migrate/ferry/transfer/wire"
 )
 
@@ -86,9 +87,13 @@ func (s *Session) Prepare(t *Task) (*Work, error) {
 		}
 	}
 	sequence := spelled(route.Sequence(), t.Spec.Subtasks)
+	copies := slices.IndexFunc(sequence, func(n smsapi.SubtaskName) bool { return n == route.names().configure })
+	if copies < 0 {
+		copies = len(sequence)
+	}
 	for i, name := range sequence {
 		if body := bodies[name]; body != nil {
-			w.Subtasks = append(w.Subtasks, body(i == len(sequence)-1))
+			w.Subtasks = append(w.Subtasks, body(i == copies-1))
 		} else {
 			w.Subtasks = append(w.Subtasks, missing{string(name)})
 		}
@@ -122,7 +127,7 @@ func (s *Session) files(t *Task, w *Work, route *Route, bodies map[smsapi.Subtas
 		}
 	}
 	make := func(streams int, leaveOut, only []string) *Data {
-		f := &Data{Counters: counters, Interval: s.Interval, Cutover: cutover, Ended: s.ended(t), Strict: true}
+		f := &Data{Counters: counters, Interval: s.Interval, Cutover: cutover, Ended: s.ended(t), Strict: true, Launch: route.Whole}
 		chooser := codec.NewChooser()
 		if w.Options.Uncompressed {
 			chooser = codec.Fixed(codec.Off)
@@ -132,7 +137,7 @@ func (s *Session) files(t *Task, w *Work, route *Route, bodies map[smsapi.Subtas
 			cfg := &source.Config{
 				Root: root, Into: into(root, len(roots)), State: s.State, Software: s.Software, Dial: dial, Counters: counters,
 				Streams: cmp.Or(streams, s.Streams), Compress: chooser, Delete: true, Verify: s.Verify, Log: s.Log,
-				Own: []string{s.State}, Remedy: s.Remedy, MoreToCome: f.MoreToCome,
+				Own: Own(root, s.State), Remedy: s.Remedy, MoreToCome: f.MoreToCome,
 			}
 			configs = append(configs, cfg)
 			f.Sources = append(f.Sources, Tree(cfg))
@@ -151,6 +156,7 @@ func (s *Session) files(t *Task, w *Work, route *Route, bodies map[smsapi.Subtas
 	again := make(w.Options.SyncStreams, w.Options.SyncExclude, w.Options.SyncOnly)
 	bodies[smsapi.SSLConfig] = func(bool) Subtask { return NewConnect(dial) }
 	bodies[smsapi.FormatDiskLinuxFile] = func(bool) Subtask { return NewFormat(dial, s.Software, PlanHere) }
+	bodies[smsapi.ConfigureLinuxFile] = func(bool) Subtask { return NewConfigure(dial, s.Software, s.Log) }
 	bodies[smsapi.MigrateLinuxFile] = func(last bool) Subtask { return NewReplicate(first, false, last) }
 	bodies[smsapi.SyncLinuxFile] = func(last bool) Subtask {
 		if route.Continuous {
@@ -159,6 +165,15 @@ func (s *Session) files(t *Task, w *Work, route *Route, bodies map[smsapi.Subtas
 		return NewReplicate(again, true, last)
 	}
 	return nil
+}
+
+// Own lists what a copy of root leaves out because it is Ferry's own: the state directory, and what is remembered of how this system was once made to
+// start, which is not to be put back on the next machine.
+func Own(root, state string) []string {
+	if root == "/" {
+		return []string{state, "/" + configure.Home}
+	}
+	return []string{state}
 }
 
 // leave sets what a pass over cfg leaves out, and checks that its root is there.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ferry-migrate/ferry/agent"
 	"github.com/ferry-migrate/ferry/internal/fault"
 	"github.com/ferry-migrate/ferry/transfer/block"
 	"github.com/ferry-migrate/ferry/transfer/codec"
@@ -216,7 +217,7 @@ func (m *migration) addSources(args []string) error {
 		}
 		cfg := &source.Config{
 			Root: root, State: m.state, Software: software(), Streams: m.streams(), Compress: chooser, Excludes: excludes,
-			Delete: !f.noDelete, ForceDelete: f.forceDelete, Overwrite: f.overwrite, Verify: verify, Own: []string{m.state}, Remedy: lossRemedy,
+			Delete: !f.noDelete, ForceDelete: f.forceDelete, Overwrite: f.overwrite, Verify: verify, Own: agent.Own(root, m.state), Remedy: lossRemedy,
 		}
 		if len(args) > 1 {
 			cfg.Into = filepath.Base(root)

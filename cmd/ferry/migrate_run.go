@@ -195,16 +195,23 @@ func (m *migration) known() bool {
 func (m *migration) plan(dial wire.DialFunc) []agent.Subtask {
 	again := m.known()
 	subtasks := []agent.Subtask{agent.NewConnect(dial)}
-	if !again && !m.to.here() && slices.ContainsFunc(m.sources, func(c *source.Config) bool { return c.Root == "/" }) {
-		subtasks = append(subtasks, agent.NewFormat(dial, software(), agent.PlanHere)) // a whole server: the target may be one of disks
+	whole := !m.to.here() && slices.ContainsFunc(m.sources, func(c *source.Config) bool { return c.Root == "/" }) // the target may be one of disks
+	m.data.Launch = whole
+	if whole && !again {
+		subtasks = append(subtasks, agent.NewFormat(dial, software(), agent.PlanHere))
 	}
-	if !m.flags.sync {
-		return append(subtasks, agent.NewReplicate(m.data, again, true))
-	}
-	if !again {
+	if m.flags.sync && !again {
 		subtasks = append(subtasks, agent.NewReplicate(m.data, false, false))
 	}
-	return append(subtasks, agent.NewFollow(m.data))
+	if m.flags.sync {
+		subtasks = append(subtasks, agent.NewFollow(m.data))
+	} else {
+		subtasks = append(subtasks, agent.NewReplicate(m.data, again, true))
+	}
+	if whole {
+		subtasks = append(subtasks, agent.NewConfigure(dial, software(), m.log))
+	}
+	return subtasks
 }
 
 // sourceID is the id of this machine at the embedded control plane, which knows no registered sources.

@@ -14,6 +14,7 @@ import (
 	"github.com/ferry-migrate/ferry/collector"
 	"github.com/ferry-migrate/ferry/internal/fault"
 	"github.com/ferry-migrate/ferry/transfer/target"
+	"github.com/ferry-migrate/ferry/transfer/target/configure"
 	"github.com/ferry-migrate/ferry/transfer/target/layout"
 )
 
@@ -25,9 +26,9 @@ const disksDir = "/run/ferry/target"
 
 // diskFlags are what a person says about a target of whole disks.
 type diskFlags struct {
-	disks        []string
-	plan         string
-	grow, dryRun bool
+	disks         []string
+	plan, network string
+	grow, dryRun  bool
 }
 
 func (f *diskFlags) add(cmd *cobra.Command) {
@@ -35,6 +36,7 @@ func (f *diskFlags) add(cmd *cobra.Command) {
 	fl.StringArrayVar(&f.disks, "disk", nil, "with --into disks: a disk to lay out, the first for the source's first; repeat (default all that nobody uses)")
 	fl.StringVar(&f.plan, "plan", "", "with --into disks: file with the plan that ferry discover --layout printed on the source")
 	fl.BoolVar(&f.grow, "grow", false, "with --into disks: give the last partition what a larger disk has more")
+	fl.StringVar(&f.network, "network", "dhcp", "with --into disks: how the received system finds its network: dhcp, or keep what it had")
 	fl.BoolVar(&f.dryRun, "dry-run", false, "with --plan: print what would be done to the disks, and end")
 }
 
@@ -43,6 +45,13 @@ func (f *diskFlags) receiver(cmd *cobra.Command, t *targetFlags, state string, l
 	r := &layout.Receiver{
 		Grow: f.grow, Overwrite: t.overwrite, State: filepath.Join(state, "layout"), Dir: disksDir, Software: software(), Log: log,
 		Files: &target.Receiver{State: filepath.Join(state, "target"), Software: software(), Overwrite: true, Log: log, Done: done},
+	}
+	switch f.network {
+	case "dhcp":
+		r.Start.Network = configure.NetworkDHCP
+	case "keep":
+	default:
+		return nil, usagef("--network %q: give dhcp or keep", f.network)
 	}
 	if !t.json {
 		r.Told = func(line string, done bool) { tell(cmd.ErrOrStderr(), line, done) }

@@ -107,13 +107,20 @@ func (m *moved) start(t *testing.T, want ...string) {
 	}
 	must(t, "umount", m.root)
 	must(t, "sync", m.image)
+	boot(t, m.facts.UEFI, want, m.image)
+}
+
+// boot starts a machine from the first of some disks and waits until it has said everything in want.
+func boot(t *testing.T, uefi bool, want []string, images ...string) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
 	args := []string{"-machine", "q35", "-accel", "tcg,thread=multi,tb-size=256", "-cpu", "qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt", "-smp", "2", "-m", "768",
-		"-display", "none", "-vga", "none", "-no-reboot", "-serial", "stdio", "-netdev", "user,id=net,restrict=on", "-device", "virtio-net-pci,netdev=net",
-		"-drive", "if=none,id=d,format=raw,cache=unsafe,file=" + m.image, "-device", "virtio-blk-pci,drive=d"}
-	if m.facts.UEFI {
-		vars := filepath.Join(filepath.Dir(m.image), "vars")
+		"-display", "none", "-vga", "none", "-no-reboot", "-serial", "stdio", "-netdev", "user,id=net,restrict=on", "-device", "virtio-net-pci,netdev=net"}
+	for i, image := range images {
+		args = append(args, "-drive", fmt.Sprintf("if=none,id=d%d,format=raw,cache=unsafe,file=%s", i, image), "-device", fmt.Sprintf("virtio-blk-pci,drive=d%d", i))
+	}
+	if uefi {
+		vars := filepath.Join(filepath.Dir(images[0]), "vars")
 		must(t, "cp", ovmf+"VARS_4M.fd", vars)
 		args = append(args, "-drive", "if=pflash,unit=0,format=raw,readonly=on,file="+ovmf+"CODE_4M.fd", "-drive", "if=pflash,unit=1,format=raw,file="+vars)
 	}

@@ -17,6 +17,10 @@ import (
 	"github.com/ferry-migrate/ferry/transfer/wire"
 )
 
+// FeatureStart is what a session is called that ends the migration of a whole system: its hello asks to make the system start. A directory of files has
+// nothing to do for that.
+const FeatureStart = "configure"
+
 // Receiver accepts sessions and applies what they bring to a directory, or, for a migration of several directories, to
 // directories of one name below it. Each of these trees is written by one session at a time.
 type Receiver struct {
@@ -46,6 +50,9 @@ func (r *Receiver) Handle(ctx context.Context, in *wire.Incoming) {
 	if !slices.Contains(in.Greeting.Features, "file") { // the source sees by the answer what this is
 		if err := in.Accept(wire.Hello{Features: []string{"file"}, Software: r.Software}); err == nil {
 			_, _ = in.Control.ReadMessage() // it goes
+			if slices.Contains(in.Greeting.Features, FeatureStart) && r.Done != nil {
+				r.Done("/")
+			}
 		}
 		return
 	}

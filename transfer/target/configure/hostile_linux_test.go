@@ -27,7 +27,7 @@ func TestHostileLinks(t *testing.T) {
 		"units":       func(t *testing.T, root, host string) { relink(t, root, "etc/systemd", host+"/etc") },
 		"a loop":      func(t *testing.T, root, _ string) { relink(t, root, "etc/hosts", "hosts") },
 		"a FIFO":      func(t *testing.T, root, _ string) { fifo(t, filepath.Join(root, "etc/hosts")) },
-		"the journal": func(t *testing.T, root, host string) { require.NoError(t, os.Symlink(host, filepath.Join(root, home))) },
+		"the journal": func(t *testing.T, root, host string) { require.NoError(t, os.Symlink(host, filepath.Join(root, Home))) },
 		"a new file": func(t *testing.T, root, host string) {
 			require.NoError(t, os.Symlink(host+"/etc/fstab", filepath.Join(root, "etc/.fstab.ferry-new")))
 		},

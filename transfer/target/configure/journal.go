@@ -18,9 +18,9 @@ import (
 
 // Where a root keeps what Undo needs.
 const (
-	home    = ".ferry-configure"
-	lines   = home + "/journal"
-	scratch = home + "/scratch"
+	Home    = ".ferry-configure" // directory at the top of a configured root
+	lines   = Home + "/journal"
+	scratch = Home + "/scratch"
 
 	maxJournal = 64 << 20
 )
@@ -113,14 +113,14 @@ func (j *journal) begin() error {
 	if err != nil {
 		return fmt.Errorf("journal: %w", err)
 	}
-	if err := j.root.Mkdir(home, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+	if err := j.root.Mkdir(Home, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return fmt.Errorf("journal: %w", err)
 	}
 	j.begun = true
-	if err := j.add(record{Path: home, Dir: true, Parent: info.ModTime()}); err != nil {
+	if err := j.add(record{Path: Home, Dir: true, Parent: info.ModTime()}); err != nil {
 		return err
 	}
-	d, err := j.root.Open(home)
+	d, err := j.root.Open(Home)
 	if err != nil {
 		return fmt.Errorf("journal: %w", err)
 	}
@@ -167,7 +167,7 @@ func (t *tree) undo(ctx context.Context, disks []BootDisk) error {
 		switch {
 		case r.Device != "":
 			err = restoreDevice(r, disks)
-		case r.Path == home:
+		case r.Path == Home:
 			continue // last
 		default:
 			err = t.restore(r)
@@ -177,8 +177,8 @@ func (t *tree) undo(ctx context.Context, disks []BootDisk) error {
 		}
 		crashpoint.Hit("configure.undone")
 	}
-	first, begun := t.journal.of[home]
-	if err := t.root.RemoveAll(home); err != nil {
+	first, begun := t.journal.of[Home]
+	if err := t.root.RemoveAll(Home); err != nil {
 		return fmt.Errorf("undo: %w", err)
 	}
 	t.journal.begun = false

@@ -271,7 +271,7 @@ func FuzzUndo(f *testing.F) {
 	f.Fuzz(func(t *testing.T, name string, existed, dir bool) {
 		top := t.TempDir()
 		root, victim := filepath.Join(top, "root"), filepath.Join(top, "host", "victim")
-		require.NoError(t, os.MkdirAll(filepath.Join(root, home), 0o755))
+		require.NoError(t, os.MkdirAll(filepath.Join(root, Home), 0o755))
 		require.NoError(t, os.MkdirAll(filepath.Dir(victim), 0o755))
 		require.NoError(t, os.WriteFile(victim, []byte("victim"), 0o600))
 		require.NoError(t, os.Symlink("../host", filepath.Join(root, "link")))

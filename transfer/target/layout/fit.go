@@ -34,6 +34,7 @@ func Fit(p *Plan, disks []Target, grow bool) (*Plan, error) {
 		return nil, fault.Operator(CodeSmall, "name disks of the target", fmt.Errorf("there is no disk for the plan's %d", len(p.Disks)))
 	}
 	out := p.clone()
+	out.remember()
 	if err := out.merge(disks); err != nil {
 		return nil, err
 	}
@@ -48,6 +49,21 @@ func Fit(p *Plan, disks []Target, grow bool) (*Plan, error) {
 		}
 	}
 	return out, out.Check()
+}
+
+// remember keeps the names of the source: files of its system may speak of them.
+func (p *Plan) remember() {
+	for i := range p.Disks {
+		d := &p.Disks[i]
+		d.Was = d.Name
+		if d.Table == nil {
+			continue
+		}
+		for j := range d.Table.Partitions {
+			q := &d.Table.Partitions[j]
+			q.Was = partitionName(d.Name, q.Index)
+		}
+	}
 }
 
 // small refuses a device for its size.
@@ -71,7 +87,7 @@ func up(n, unit int64) int64   { return down(n+unit-1, unit) }
 
 // fitDisk makes d the disk t, with everything inside.
 func (p *Plan) fitDisk(d *Disk, t Target, grow bool) error {
-	need := p.least(place{t.Path, d.Size, d.Least, d.Use})
+	need := p.least(place{device: t.Path, size: d.Size, least: d.Least, use: d.Use})
 	d.Name, d.Size, d.Sector, d.Least = t.Path, t.Size, t.Sector, 0
 	if d.Table == nil {
 		if d.Use != nil && t.Size < need {
@@ -129,7 +145,7 @@ func (p *Plan) repack(d *Disk, room span) error {
 		if q.Extended {
 			continue
 		}
-		least[i] = up(p.least(place{"", q.Size, q.Least, q.Use}), mib)
+		least[i] = up(p.least(place{size: q.Size, least: q.Least, use: q.Use}), mib)
 		need += least[i]
 		spare += max(0, q.Size-least[i])
 		if q.logical(d.Table.Style) {
@@ -228,7 +244,7 @@ func (p *Plan) merge(disks []Target) error {
 	for _, d := range rest {
 		var moved []Partition
 		if d.Use != nil {
-			moved = append(moved, Partition{Size: d.Size, Least: d.Least, Use: d.Use})
+			moved = append(moved, Partition{Size: d.Size, Least: d.Least, Was: d.Was, Use: d.Use})
 		}
 		if d.Table != nil {
 			moved = append(moved, d.Table.Partitions...)

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/ferry-migrate/ferry/transfer/target/configure"
 	"pgregory.net/rapid"
 
 	"github.com/ferry-migrate/ferry/internal/fault"
@@ -173,4 +175,27 @@ func TestScriptIsWhatAPersonTypes(t *testing.T) {
 		require.Greater(t, i, at, "%s\nin\n%s", want, text)
 		at = i
 	}
+}
+
+// TestFacts: what the system has to know of its new disks follows from the plan, and so do the old names.
+func TestFacts(t *testing.T) {
+	p := sample("vg-0")
+	disks := targets(p)
+	for i := range disks {
+		disks[i].Path = "/dev/vd" + string(rune('a'+i))
+	}
+	fitted, err := Fit(p, disks, false)
+	require.NoError(t, err)
+	require.True(t, len(Tree(fitted, "/r")) > 0 && Tree(fitted, "/r")[0].Dir == "/r")
+	f := fitted.facts(false)
+	require.Equal(t, []configure.BootDisk{{Device: "/dev/vda", CoreAt: mib, Core: mib, GPT: true}, {Device: "/dev/vdb", CoreAt: 512, Core: mib - 512}}, f.BootDisks)
+	at := map[string]configure.Filesystem{}
+	for _, fs := range f.Filesystems {
+		at[fs.Mount] = fs
+	}
+	require.Equal(t, configure.Filesystem{Device: "/dev/mapper/vg--0-root", UUID: id(11), Label: "root", Type: "ext4", Mount: "/"}, at["/"])
+	require.Equal(t, []string{"/dev/sda5"}, at["/boot"].Was)
+	require.Equal(t, "/dev/vda5", at["/boot"].Device)
+	require.Equal(t, configure.Filesystem{Device: "/dev/vdc", UUID: pool, Label: "pool, it's", Type: "btrfs", Mount: "/home", Subvolume: "@home", Was: []string{"/dev/sdc"}}, at["/home"])
+	require.Contains(t, f.Devices, "/dev/vdb6")
 }

@@ -7,14 +7,14 @@ import "path"
 func GrowScript(p *Plan, dir string) (out []Action) {
 	for i := range p.Disks {
 		d := &p.Disks[i]
-		at := place{d.Name, d.Size, 0, d.Use}
+		at := place{device: d.Name, size: d.Size, use: d.Use}
 		if d.Table != nil {
 			list := d.Table.sorted()
 			if len(list) == 0 {
 				continue
 			}
 			last := list[len(list)-1]
-			at = place{partitionName(d.Name, last.Index), last.Size, 0, last.Use}
+			at = place{device: partitionName(d.Name, last.Index), size: last.Size, use: last.Use}
 			out = append(out, Action{Disk: d, KeepBoot: true})
 		}
 		if at.use != nil {

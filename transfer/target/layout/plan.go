@@ -33,6 +33,7 @@ type Disk struct {
 	Table  *Table `json:"table,omitempty"`
 	Use    *Use   `json:"use,omitempty"`   // without a table
 	Least  int64  `json:"least,omitempty"` // of a disk without a table: the smallest size that would do; 0: Size
+	Was    string `json:"was,omitempty"`   // in a fitted plan: what the source calls it
 }
 
 // The kinds of partition table.
@@ -59,6 +60,7 @@ type Partition struct {
 	Label    string `json:"label,omitempty"` // GPT
 	Boot     bool   `json:"boot,omitempty"`  // MBR active, GPT legacy BIOS bootable
 	Extended bool   `json:"extended,omitempty"`
+	Was      string `json:"was,omitempty"` // in a fitted plan: what the source calls it
 	Use      *Use   `json:"use,omitempty"`
 }
 
@@ -146,6 +148,7 @@ type place struct {
 	size   int64
 	least  int64 // 0: size
 	use    *Use
+	was    string // what the source calls it, of a fitted plan
 }
 
 // floor is the smallest size that a place of a size may be given.
@@ -162,7 +165,7 @@ func (p *Plan) places() []place {
 	for _, g := range p.Groups {
 		for _, v := range g.Volumes {
 			if v.Use != nil {
-				out = append(out, place{"/dev/" + g.Name + "/" + v.Name, v.Size, v.Least, v.Use})
+				out = append(out, place{"/dev/" + g.Name + "/" + v.Name, v.Size, v.Least, v.Use, ""})
 			}
 		}
 	}
@@ -173,14 +176,14 @@ func (p *Plan) places() []place {
 func (p *Plan) onDisks() (out []place) {
 	for _, d := range p.Disks {
 		if d.Use != nil {
-			out = append(out, place{d.Name, d.Size, d.Least, d.Use})
+			out = append(out, place{d.Name, d.Size, d.Least, d.Use, d.Was})
 		}
 		if d.Table == nil {
 			continue
 		}
 		for _, q := range d.Table.Partitions {
 			if q.Use != nil {
-				out = append(out, place{partitionName(d.Name, q.Index), q.Size, q.Least, q.Use})
+				out = append(out, place{partitionName(d.Name, q.Index), q.Size, q.Least, q.Use, q.Was})
 			}
 		}
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/ferry-migrate/ferry/internal/durable"
 	"github.com/ferry-migrate/ferry/internal/fault"
 	"github.com/ferry-migrate/ferry/transfer/target"
+	"github.com/ferry-migrate/ferry/transfer/target/configure"
 	"github.com/ferry-migrate/ferry/transfer/wire"
 )
 
@@ -61,9 +62,11 @@ type Receiver struct {
 	Files     *target.Receiver // its Root and Place are set
 	Log       *slog.Logger
 	Told      func(line string, done bool) // as in Runner
+	Start     configure.Options            // how the system is made to start
 
 	mu     sync.Mutex
 	runner *Runner  // of the disks as they are laid out
+	asIs   bool     // what configure changed was put back, or nothing was
 	lock   *os.File // on Dir
 }
 
@@ -132,9 +135,12 @@ func (r *Receiver) Serve(ctx context.Context, l *wire.Listener) (err error) {
 		}
 	}()
 	return l.Serve(ctx, func(ctx context.Context, in *wire.Incoming) {
-		if slices.Contains(in.Greeting.Features, Feature) {
+		switch {
+		case slices.Contains(in.Greeting.Features, Feature):
 			r.plan(ctx, in)
-		} else {
+		case slices.Contains(in.Greeting.Features, target.FeatureStart):
+			r.start(ctx, in)
+		default:
 			r.Files.Handle(ctx, in)
 		}
 	})
@@ -174,6 +180,9 @@ func (r *Receiver) place(source string) (string, error) {
 	var known []string
 	for _, m := range Volumes(r.runner.Plan, "", func(at string) string { return at }) {
 		if m.Dir == source {
+			if err := r.asReceived(); err != nil {
+				return "", err
+			}
 			return filepath.Join(r.volumes(), url.PathEscape(source)), nil
 		}
 		known = append(known, m.Dir)

@@ -27,6 +27,9 @@ func unsupported() error {
 // Run refuses.
 func (*Runner) Run(context.Context) error { return unsupported() }
 
+// Unmount does nothing: nothing was mounted.
+func Unmount(string) error { return nil }
+
 // Release has nothing to release.
 func (*Runner) Release(context.Context) error { return nil }
 
