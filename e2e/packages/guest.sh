@@ -23,7 +23,7 @@ everything() { find /etc /usr /var /run /root /lib /boot /opt /srv -xdev \( -pat
 
 say a machine without it
 ip link add net0 type veth peer net1 && ip address add 192.0.2.10/24 dev net0 && ip link set net0 up # a source has a network
-mkdir -p /root/c /root/source/dir /root/target
+mkdir -p /root/control /root/source/dir /root/target
 everything >/root/before.txt
 echo >/root/after.txt
 echo >/root/refused
@@ -40,10 +40,10 @@ grep -q FERRY-CONFIG /root/refused
 [ -z "$(systemd-analyze verify --man=no ferry.service 2>&1 | grep -i ferry)" ]
 
 say a controller and a target
-ferry controller --listen 127.0.0.1:8899 --store sqlite:/root/c/db --json >/root/controller.log 2>&1 &
+ferry controller --listen 127.0.0.1:8899 --store sqlite:/root/control/db --json >/root/controller.log 2>&1 &
 until_ "the controller listens" grep -q listening /root/controller.log
-ferry controller user add agent --role agent --store sqlite:/root/c/db --out /etc/ferry/key.json >/dev/null
-ferry target --into dir:/root/target --listen 127.0.0.1:8900 --state /root/c/t --json >/root/target.log 2>&1 &
+ferry controller user add agent --role agent --store sqlite:/root/control/db --out /etc/ferry/key.json >/dev/null
+ferry target --into dir:/root/target --listen 127.0.0.1:8900 --state /root/control/t --json >/root/target.log 2>&1 &
 until_ "the target listens" grep -q listening /root/target.log
 pair=$(grep -o '"pair":"[^"]*"' /root/target.log | cut -d'"' -f4)
 
@@ -80,8 +80,8 @@ journalctl -b -u ferry -o json | grep -q '"FERRY_SOURCE":"'"$source"
 say a task, and a restart in the middle of it
 for i in $(seq 20); do head -c 4M /dev/urandom >/root/source/dir/f$i; done
 export CLOUD_SDK_AK CLOUD_SDK_SK
-CLOUD_SDK_AK=$(grep -o '"access_key":"[^"]*"' /root/c/admin-key.json | cut -d'"' -f4)
-CLOUD_SDK_SK=$(grep -o '"secret_key":"[^"]*"' /root/c/admin-key.json | cut -d'"' -f4)
+CLOUD_SDK_AK=$(grep -o '"access_key":"[^"]*"' /root/control/admin-key.json | cut -d'"' -f4)
+CLOUD_SDK_SK=$(grep -o '"secret_key":"[^"]*"' /root/control/admin-key.json | cut -d'"' -f4)
 sed "s/SOURCE/$source/; s/PAIR/$pair/" /packages/task.json >/root/task.json
 task=$(ferry task create --controller http://127.0.0.1:8899 --body /root/task.json --start)
 task=${task##* }
@@ -152,7 +152,7 @@ dpkg -r ferry
 [ "$(systemctl is-active ferry || true)" != active ]
 dpkg -P ferry
 kill %2 2>/dev/null || true
-rm -rf /root/task.json /root/other.yaml /root/source/dir/* /root/target/* /root/target/.ferry* /root/c/* /root/controller.log /root/target.log
+rm -rf /root/task.json /root/other.yaml /root/source/dir/* /root/target/* /root/target/.ferry* /root/control/* /root/controller.log /root/target.log
 everything >/root/after.txt
 diff <(grep -v '^/root' /root/before.txt) <(grep -v '^/root' /root/after.txt)
 say PASSED
