@@ -29,8 +29,10 @@ type listener struct {
 	decoded []byte
 }
 
+// Acked tells the store.
 func (l *listener) Acked(seq uint64) error { return l.p.acked(seq) }
 
+// Hear handles what only a target of files says.
 func (l *listener) Hear(h wire.Header, payload []byte) error {
 	if h.Type == wire.TypeListing {
 		return l.list(h, payload)
