@@ -84,7 +84,7 @@ func TestLeavesThePageCache(t *testing.T) {
 			defer f.Close()
 			_, err = io.Copy(io.Discard, f)
 			require.NoError(t, err)
-			require.Equal(t, 16*mib, cached(t, path), "the test sees what is cached")
+			require.Greater(t, cached(t, path), 8*mib, "the test sees what is cached; a kernel that is short of memory drops some by itself")
 			require.NoError(t, unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED))
 
 			s := source(t, path, SourceOptions{})
