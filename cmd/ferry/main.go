@@ -79,8 +79,11 @@ func errorLine(err error) string {
 // rootCommand returns the whole command line.
 func rootCommand() *cobra.Command {
 	root := &cobra.Command{
-		Use:           "ferry",
-		Short:         "Move a running server to another machine",
+		Use:   "ferry",
+		Short: "Move a running server to another machine",
+		Example: "  ferry discover                                     # what is on this host\n" +
+			"  ferry migrate /srv/data --to dir:/mnt/copy         # copy a directory, and read it back\n" +
+			"  ferry target --into dir:/srv/data                  # on the new machine: receive, and print what to type on the old one",
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
