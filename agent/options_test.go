@@ -135,6 +135,19 @@ func TestPrepare(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []string{ssl, syncing}, names(w))
 
+	// A whole server to a running target: laid out before, made to start after its last pass, also under the names of an older service.
+	task = pairing("/")
+	w, err = s.Prepare(task)
+	require.NoError(t, err)
+	require.Equal(t, []string{ssl, "FORMAT_DISK_LINUX_FILE", migrate, "CONFIGURE_LINUX_FILE"}, names(w))
+	require.True(t, w.Subtasks[2].(*replicate).last)
+	task.Spec.Subtasks = []smsapi.Subtask{{Name: smsapi.FormatDiskLinux}, {Name: smsapi.ConfigureLinux}}
+	w, err = s.Prepare(task)
+	require.NoError(t, err)
+	require.Equal(t, []string{ssl, "FORMAT_DISK_LINUX", migrate, "CONFIGURE_LINUX"}, names(w))
+	require.True(t, w.Subtasks[2].(*replicate).last)
+	require.IsType(t, renamed{}, w.Subtasks[1])
+
 	// A cloud server: every subtask has its place, and those that cannot be done say so.
 	task = pairing("/")
 	task.Spec.TargetServer.VMID = "0d5f7c9e-0000-0000-0000-000000000000"

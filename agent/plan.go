@@ -76,6 +76,15 @@ var older = map[smsapi.SubtaskName]smsapi.SubtaskName{
 	smsapi.ConfigureLinuxFile: smsapi.ConfigureLinux, smsapi.ConfigureLinuxBlock: smsapi.ConfigureLinux,
 }
 
+// renamed is a subtask under the name that an older service gives it.
+type renamed struct {
+	Subtask
+	name string
+}
+
+// Name returns the older name.
+func (r renamed) Name() string { return r.name }
+
 // spelled returns a sequence in the words of a service that already lists the task's subtasks.
 func spelled(sequence []smsapi.SubtaskName, shown []smsapi.Subtask) []smsapi.SubtaskName {
 	lists := func(name smsapi.SubtaskName) bool {

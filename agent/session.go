@@ -86,16 +86,20 @@ func (s *Session) Prepare(t *Task) (*Work, error) {
 			return nil, err
 		}
 	}
-	sequence := spelled(route.Sequence(), t.Spec.Subtasks)
-	copies := slices.IndexFunc(sequence, func(n smsapi.SubtaskName) bool { return n == route.names().configure })
+	sequence := route.Sequence()
+	copies := slices.Index(sequence, route.names().configure)
 	if copies < 0 {
 		copies = len(sequence)
 	}
-	for i, name := range sequence {
-		if body := bodies[name]; body != nil {
-			w.Subtasks = append(w.Subtasks, body(i == copies-1))
-		} else {
+	for i, name := range spelled(sequence, t.Spec.Subtasks) {
+		body := bodies[sequence[i]]
+		switch {
+		case body == nil:
 			w.Subtasks = append(w.Subtasks, missing{string(name)})
+		case name != sequence[i]:
+			w.Subtasks = append(w.Subtasks, renamed{body(i == copies-1), string(name)})
+		default:
+			w.Subtasks = append(w.Subtasks, body(i == copies-1))
 		}
 	}
 	return w, nil
