@@ -48,8 +48,11 @@ func NewFormat(dial wire.DialFunc, software string, plan func(context.Context) (
 // Name returns FORMAT_DISK_LINUX_FILE.
 func (*format) Name() string { return string(smsapi.FormatDiskLinuxFile) }
 
-// Run sends the plan and waits until the disks are laid out.
+// Run sends the plan and waits until the disks are laid out. Only a target of disks needs one: not every server has disks to plan.
 func (f *format) Run(ctx context.Context, _ *Task) error {
+	if ok, err := layout.OfDisks(ctx, f.dial, f.software); err != nil || !ok {
+		return err
+	}
 	p, err := f.plan(ctx)
 	if err != nil {
 		return err

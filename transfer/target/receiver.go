@@ -48,9 +48,10 @@ func (r *Receiver) Handle(ctx context.Context, in *wire.Incoming) {
 	defer in.Close()
 	log := r.Log.With("peer", in.Control.Remote())
 	if !slices.Contains(in.Greeting.Features, "file") { // the source sees by the answer what this is
+		ends := slices.Contains(in.Greeting.Features, FeatureStart) // Accept leaves what both sides have
 		if err := in.Accept(wire.Hello{Features: []string{"file"}, Software: r.Software}); err == nil {
 			_, _ = in.Control.ReadMessage() // it goes
-			if slices.Contains(in.Greeting.Features, FeatureStart) && r.Done != nil {
+			if ends && r.Done != nil {
 				r.Done("/")
 			}
 		}

@@ -32,7 +32,7 @@ const (
 
 // greeting is the hello of such a session.
 type greeting struct {
-	Plan []byte `cbor:"plan"` // JSON
+	Plan []byte `cbor:"plan"` // JSON; empty asks only whether the target is of disks
 }
 
 // Send has the target that dial reaches lay out its disks by a plan. One whose disks hold the plan has nothing to do. ok is false for a target that is
@@ -42,7 +42,16 @@ func Send(ctx context.Context, dial wire.DialFunc, software string, p *Plan) (ok
 	if err != nil {
 		return false, fmt.Errorf("encode plan: %w", err)
 	}
-	s, err := wire.Open(ctx, dial, wire.Hello{Features: []string{Feature}, Software: software, Body: greeting{text}})
+	return send(ctx, dial, software, text)
+}
+
+// OfDisks asks the target that dial reaches whether it is of disks, and so wants a plan.
+func OfDisks(ctx context.Context, dial wire.DialFunc, software string) (bool, error) {
+	return send(ctx, dial, software, nil)
+}
+
+func send(ctx context.Context, dial wire.DialFunc, software string, plan []byte) (ok bool, err error) {
+	s, err := wire.Open(ctx, dial, wire.Hello{Features: []string{Feature}, Software: software, Body: greeting{plan}})
 	if err != nil {
 		return false, err
 	}
@@ -151,7 +160,7 @@ func (r *Receiver) plan(ctx context.Context, in *wire.Incoming) {
 	defer in.Close()
 	var g greeting
 	err := in.Greeting.Decode(&g)
-	if err == nil {
+	if err == nil && len(g.Plan) > 0 {
 		var p *Plan
 		if p, err = Parse(g.Plan); err == nil {
 			err = r.Lay(ctx, p)
@@ -162,7 +171,9 @@ func (r *Receiver) plan(ctx context.Context, in *wire.Incoming) {
 		_ = in.Refuse(err) // the source may be gone
 		return
 	}
-	r.Log.Info("disks are laid out", "peer", in.Control.Remote())
+	if len(g.Plan) > 0 {
+		r.Log.Info("disks are laid out", "peer", in.Control.Remote())
+	}
 	if err := in.Accept(wire.Hello{Features: []string{Feature}, Software: r.Software}); err != nil {
 		r.Log.Warn("the source could not be told", "error", err)
 		return
